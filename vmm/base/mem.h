@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mem.h owns guest memory: private anonymous mappings, the guest physical layout of RAM, and the only way
+ * from a guest physical address (GPA) to a host pointer (HVA).
+ *
+ * A GPA is a struct, so that it can be neither dereferenced nor added to a pointer by accident. Translation
+ * takes a length, refuses what is not wholly inside one region, and exists twice: for reading, and for
+ * writing, which marks the pages dirty. Whoever may write must ask for the writing one, even when the kernel
+ * does the writing later (a read from disk into guest memory): dirty pages are only collected when nothing
+ * is in flight, so a mark made before the write is not lost.
+ *
+ * Everything the guest can write changes under our feet: copy it (mem_read) before judging it.
+ *
+ * Thread: any, under the machine lock (marking is not atomic). Layout: see vmm/boot/layout.h.
+ */
+#ifndef MAYFLY_BASE_MEM_H
+#define MAYFLY_BASE_MEM_H
+
+#include "vmm/base/err.h"
+
+typedef struct {
+    uint64_t v;
+} gpa_t;
+
+#define GPA(value) ((gpa_t){.v = (value)})
+
+static inline gpa_t gpa_add(gpa_t gpa, uint64_t offset)
+{
+    return GPA(gpa.v + offset);
+}
+
+enum mem_pages {
+    MEM_PAGES_DEFAULT,     /* what the host gives; 2 MiB aligned, so "always" THP can serve it */
+    MEM_PAGES_TRANSPARENT, /* MADV_HUGEPAGE */
+    MEM_PAGES_HUGETLB_2M,  /* hugetlbfs, no reservation */
+};
+
+/* RAM is at most three pieces: below the 32-bit hole, above it, and above the 64-bit MMIO window. */
+#define MEM_REGIONS_MAX 3
+
+#define MEM_HOLE32_START (3 * GIB)   /* MMIO windows, IOAPIC, LAPIC */
+#define MEM_HOLE32_END   (4 * GIB)
+#define MEM_HOLE64_START (256 * GIB) /* 64-bit MMIO */
+#define MEM_HOLE64_END   (512 * GIB)
+
+struct mem_region {
+    gpa_t gpa;
+    uint64_t size;
+    uint8_t *hva;
+    uint64_t *dirty; /* a bit a page written by the monitor; NULL while writes are not tracked */
+};
+
+struct mem {
+    unsigned count;
+    struct mem_region region[MEM_REGIONS_MAX];
+    void *map;       /* the one mapping that holds all regions, and its length */
+    uint64_t map_size;
+};
+
+/*
+ * Maps `size` bytes of guest RAM (a multiple of 1 MiB) and lays them out around the holes. Nothing is
+ * touched: pages appear on first use. -ENOMEM when the host refuses. `track_dirty` = keep a bitmap of the
+ * monitor's own writes (the guest's are in KVM's dirty log).
+ */
+int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+               struct err *e) __must_check;
+
+/* Accepts a zeroed or half-made mem. */
+void mem_destroy(struct mem *mem);
+
+/* Total bytes of RAM. */
+uint64_t mem_size(const struct mem *mem);
+
+/*
+ * The HVA of [gpa, gpa+len) for reading only, or NULL unless the range lies wholly inside one region.
+ * len may be 0 (then gpa must be inside or at the end of a region). Reading through it is a race with the
+ * guest: only copy, or hand it to the kernel.
+ */
+const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
+
+/* The same for writing; marks every page of the range dirty. */
+void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
+
+/* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range is RAM of one region. */
+int mem_read(const struct mem *mem, gpa_t gpa, void *to, size_t len) __must_check;
+
+/* Copies into guest memory, marking pages dirty; -EFAULT as above. */
+int mem_write(struct mem *mem, gpa_t gpa, const void *from, size_t len) __must_check;
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h owns saved state: what a guest can observe of a device is a plain struct of fixed-width integers,
+ * described once by a table of its fields. One walk over the table encodes it, one decodes it, one takes a
+ * fingerprint of its shape, and one proves that the table covers the struct byte for byte, so that a field
+ * added without a row, a padding hole or a doubled row fails a test instead of a restore.
+ *
+ * No device has a save or a restore function. Nothing host-specific can enter: a row for a pointer, a long
+ * or a bool does not compile. Encoding is little-endian, fields in order, no padding, so the encoded size is
+ * the size of the struct.
+ */
+#ifndef MAYFLY_BASE_STATE_H
+#define MAYFLY_BASE_STATE_H
+
+#include "vmm/base/err.h"
+
+struct state_field {
+    const char *name;
+    uint32_t offset;
+    uint16_t size;  /* of one element: 1, 2, 4 or 8 */
+    uint16_t flags; /* STATE_COMPARE */
+    uint32_t count; /* elements of an array; 1 for a scalar */
+};
+
+/* Compared with the configured device on load, never loaded: a restore onto a different device is refused. */
+#define STATE_COMPARE 1u
+
+struct state_desc {
+    const char *name; /* the section's name in a snapshot, at most 15 characters */
+    uint32_t version;
+    uint32_t size; /* sizeof the struct */
+    const struct state_field *field;
+    uint32_t count;
+};
+
+#define STATE_TYPE_SIZE(x)                                                                         \
+    _Generic((x), uint8_t : 1, uint16_t : 2, uint32_t : 4, uint64_t : 8, int64_t : 8)
+
+#define STATE_ROW(type, member, flag)                                                              \
+    {                                                                                              \
+        #member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1             \
+    }
+#define STATE_FIELD(type, member) STATE_ROW(type, member, 0)
+#define STATE_SAME(type, member)  STATE_ROW(type, member, STATE_COMPARE)
+#define STATE_ARRAY(type, member)                                                                  \
+    {                                                                                              \
+        #member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0,               \
+            ARRAY_SIZE(((type *)0)->member)                                                        \
+    }
+
+#define STATE_DESC(name, version, type, fields)                                                    \
+    {                                                                                              \
+        name, version, sizeof(type), fields, ARRAY_SIZE(fields)                                    \
+    }
+
+/* Whether the rows, in declaration order, touch each other and cover the struct exactly. */
+bool state_desc_tiles(const struct state_desc *desc);
+
+/* A 32-bit hash over name, version and each row's name, size and count. */
+uint32_t state_fingerprint(const struct state_desc *desc);
+
+/* Writes desc->size bytes. -ENOSPC when `room` is less; else the bytes written. */
+int state_encode(const struct state_desc *desc, const void *state, void *to, size_t room);
+
+/*
+ * Reads exactly `len` bytes into *state, which the caller has filled with the configured device's values.
+ * -EINVAL with a sentence when len differs or a STATE_SAME row does; then *state is unchanged.
+ */
+int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
+                 struct err *e) __must_check;
+
+#endif

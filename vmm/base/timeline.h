@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * timeline.h owns the boot timeline: one clock reading a stage, first one wins, so that anyone can see where
+ * each millisecond of a start went. A stamp costs one vDSO clock read.
+ *
+ * Under the machine lock or before there are threads, except TIMELINE_FIRST_RUN (the first vCPU's thread).
+ */
+#ifndef MAYFLY_BASE_TIMELINE_H
+#define MAYFLY_BASE_TIMELINE_H
+
+#include "vmm/base/util.h"
+
+enum timeline_stage {
+    TIMELINE_EXEC,      /* main() entered */
+    TIMELINE_API,       /* the API socket listens (absent with --no-api) */
+    TIMELINE_CONFIG,    /* the start was asked for: configuration is complete */
+    TIMELINE_VM,        /* VM, irqchip and vCPUs exist */
+    TIMELINE_MEMORY,    /* guest memory is mapped and registered */
+    TIMELINE_KERNEL,    /* kernel, initrd and tables are in it */
+    TIMELINE_DEVICES,   /* devices are attached */
+    TIMELINE_FIRST_RUN, /* first KVM_RUN: the first guest instruction */
+    TIMELINE_GUEST,     /* first stamp by the guest through the boot timer, any value but 123 */
+    TIMELINE_INIT,      /* the guest's PID 1 wrote 123 to the boot timer */
+    TIMELINE_COUNT,
+};
+
+void timeline_stamp(enum timeline_stage stage);
+
+/* CLOCK_MONOTONIC ns of the stage, 0 = not reached. */
+uint64_t timeline_ns(enum timeline_stage stage);
+
+/* "exec" and so on: the names in GET /timeline. */
+const char *timeline_name(enum timeline_stage stage);
+
+#endif

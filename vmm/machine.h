@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.h owns the microVM: everything it is made of, its lifecycle, and the calls by which the API, the
+ * config file and the command line shape and steer it.
+ *
+ *      NOT_STARTED --start--> RUNNING <--pause/resume--> PAUSED        any --guest ends, error--> STOPPED
+ *
+ * Every function: loop thread (or the main thread before loop_run), machine lock held. Configuration calls
+ * copy what they are given, open files at once, and on error change nothing. Sentences in *e are what the API
+ * shows after its prefix, word for word what clients of Firecracker know.
+ */
+#ifndef MAYFLY_VMM_MACHINE_H
+#define MAYFLY_VMM_MACHINE_H
+
+#include "vmm/base/loop.h"
+#include "vmm/config.h"
+
+enum machine_state { MACHINE_NOT_STARTED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPED };
+
+/* What the command line fixes for the life of the process. */
+struct machine_options {
+    bool boot_timer;    /* --boot-timer */
+    bool console_input; /* feed standard input to the serial port */
+};
+
+struct machine;
+
+int machine_create(struct machine **machine, struct loop *loop,
+                   const struct machine_options *options, struct err *e) __must_check;
+void machine_destroy(struct machine *machine);
+
+enum machine_state machine_state(const struct machine *machine);
+
+/* Configuration, before the start. Getters return what was configured (defaults before that). */
+int machine_set_config(struct machine *machine, const struct machine_config *config,
+                       struct err *e) __must_check;
+const struct machine_config *machine_config(const struct machine *machine);
+
+int machine_set_boot_source(struct machine *machine, const struct boot_source *source,
+                            struct err *e) __must_check;
+/* kernel_path == NULL: not configured yet. */
+const struct boot_source *machine_boot_source(const struct machine *machine);
+
+/* Takes the template over (its arrays were malloc'ed); replaces a static one and the other way round. */
+void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template);
+
+/* Adds a drive, or replaces the one of that id. */
+int machine_set_drive(struct machine *machine, const struct blk_config *config,
+                      struct err *e) __must_check;
+unsigned machine_drive_count(const struct machine *machine);
+const struct blk *machine_drive(const struct machine *machine, unsigned index);
+struct blk *machine_find_drive(const struct machine *machine, const char *id);
+
+int machine_set_entropy(struct machine *machine, const struct rng_config *config,
+                        struct err *e) __must_check;
+/* NULL = no entropy device. */
+const struct rng_config *machine_entropy(const struct machine *machine);
+
+int machine_set_serial(struct machine *machine, const struct serial_config *config,
+                       struct err *e) __must_check;
+
+/* Lifecycle. A failed start changes nothing and may be tried again. */
+int machine_start(struct machine *machine, struct err *e) __must_check;
+/* Idempotent; returns when every vCPU is parked and no device has anything in flight. */
+int machine_pause(struct machine *machine, struct err *e) __must_check;
+int machine_resume(struct machine *machine, struct err *e) __must_check;
+
+/* Sends Ctrl-Alt-Del through the keyboard controller. */
+int machine_ctrl_alt_del(struct machine *machine, struct err *e) __must_check;
+
+/*
+ * How the machine ended, once loop_run has returned with MACHINE_STOPPED: the process's exit code (0 = the
+ * guest asked for it).
+ */
+int machine_exit_code(const struct machine *machine);
+
+#endif
