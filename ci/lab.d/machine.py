@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two emulated computers, as command lines. Each start() returns a running Machine.
+
+A machine has two serial ports: the first is its kernel's console and ends up in a file, the second
+is a stream in both directions.
+"""
+
+import ctypes
+import gzip
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import threading
+import tty
+
+from image import PACKAGES, LabError
+
+KERNEL_WORDS = "console=ttyS0 quiet mitigations=off panic=-1"
+
+
+class Machine:
+    def __init__(self, process, console, read_fd, write_fd):
+        self.process = process
+        self.console = console
+        self.read_fd = read_fd
+        self.write_fd = write_fd
+
+    def kill(self):
+        """Ends the emulator and whatever it started. Nothing in it is worth an orderly end."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+def spawn(argv, **streams):
+    if not shutil.which(argv[0]):
+        raise LabError(f"{argv[0]} is not installed; {PACKAGES}")
+    return subprocess.Popen(argv, preexec_fn=_own_group_dies_with_us, **streams)
+
+
+def _own_group_dies_with_us():
+    # A lab must not outlive a ci/lab that was killed without a chance to clean up.
+    pr_set_pdeathsig = 1
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def start_amd(work, vmlinuz, base, extra, options):
+    """QEMU emulating an AMD processor with SVM and nested paging."""
+    initrd = os.path.join(work, "initrd")
+    with open(initrd, "wb") as out:
+        for part in (base, extra):
+            with open(part, "rb") as f:
+                shutil.copyfileobj(f, out, 1 << 20)
+    console = os.path.join(work, "console")
+
+    # One processor, always: QEMU's multi-threaded TCG races with the kernel's patching of static
+    # branches, which KVM flips when the first VM comes and the last one goes.
+    argv = [
+        "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "EPYC,+svm,+npt",
+        "-m", str(options.mem), "-smp", "1", "-nodefaults", "-nographic", "-no-reboot",
+        "-serial", f"file:{console}", "-serial", "stdio",
+        "-kernel", vmlinuz, "-initrd", initrd,
+        "-append", f"{KERNEL_WORDS} {options.append}".strip(),
+    ]
+    if options.clock == "icount":
+        argv += ["-icount", "shift=0,sleep=off"]
+    open(console, "wb").close()
+    with open(os.path.join(work, "emulator"), "wb") as log:
+        process = spawn(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    return Machine(process, console, process.stdout.fileno(), process.stdin.fileno())
+
+
+ISOLINUX_CFG = """\
+default lab
+prompt 0
+label lab
+  kernel vmlinuz
+  initrd initrd
+  append {append}
+"""
+
+# Newer processor models report an XSAVE layout that Linux refuses.
+BOCHSRC = """\
+cpu: model=corei7_haswell_4770, count=1, ips=200000000, reset_on_triple_fault=0
+memory: guest={mem}, host={mem}
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path={work}/lab.iso, status=inserted
+boot: cdrom
+clock: sync=none
+com1: enabled=1, mode=file, dev={console}
+com2: enabled=1, mode=term, dev={stream}
+display_library: term
+log: {work}/emulator
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+speaker: enabled=0
+"""
+
+
+def start_intel(work, vmlinuz, base, extra, options):
+    """Bochs emulating an Intel processor with VT-x, EPT and VPID."""
+    make_iso(work, vmlinuz, base, extra, f"{KERNEL_WORDS} {options.append}".strip())
+    console = os.path.join(work, "console")
+    stream, stream_name = open_terminal()
+    screen, screen_name = open_terminal()
+    with open(os.path.join(work, "bochsrc"), "w") as f:
+        f.write(BOCHSRC.format(work=work, mem=options.mem, console=console, stream=stream_name))
+    with open(os.path.join(work, "continue"), "w") as f:
+        f.write("continue\n")  # Debian's Bochs has its debugger built in, which waits for a word
+    open(console, "wb").close()
+
+    # Its screen wants to be a terminal, and someone who reads it.
+    screen_fd = os.open(screen_name, os.O_RDWR | os.O_NOCTTY)
+    argv = ["bochs-bin", "-q", "-f", f"{work}/bochsrc", "-rc", f"{work}/continue"]
+    process = spawn(argv, stdin=screen_fd, stdout=screen_fd, stderr=screen_fd,
+                    env={**os.environ, "TERM": "linux", "BXSHARE": "/usr/share/bochs"})
+    os.close(screen_fd)
+    threading.Thread(target=drain, args=(screen,), daemon=True).start()
+    return Machine(process, console, stream, stream)
+
+
+def make_iso(work, vmlinuz, base, extra, append):
+    """A bootable disc: Bochs cannot be handed a kernel."""
+    root = os.path.join(work, "iso")
+    os.mkdir(root)
+    shutil.copy(vmlinuz, os.path.join(root, "vmlinuz"))
+    with open(os.path.join(root, "initrd"), "wb") as out, open(base, "rb") as b:
+        shutil.copyfileobj(b, out)
+        with open(extra, "rb") as e:
+            out.write(gzip.compress(e.read(), 6, mtime=0))
+    for source in ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"):
+        if not os.path.exists(source):
+            raise LabError(f"{source} is missing; {PACKAGES}")
+        shutil.copy(source, root)
+    with open(os.path.join(root, "isolinux.cfg"), "w") as f:
+        f.write(ISOLINUX_CFG.format(append=append))
+    if not shutil.which("xorriso"):
+        raise LabError(f"xorriso is not installed; {PACKAGES}")
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "-quiet", "-o", f"{work}/lab.iso", "-b", "isolinux.bin",
+         "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", root],
+        check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(root)
+
+
+def open_terminal():
+    """(our end, the name of the other end) of a new pseudo-terminal in raw mode.
+
+    The other end stays open here too, so that ours never reads "hung up" before the emulator has
+    opened it.
+    """
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    return ours, os.ttyname(theirs)
+
+
+def drain(fd):
+    try:
+        while os.read(fd, 65536):
+            pass
+    except OSError:
+        pass
