@@ -27,8 +27,9 @@ struct blk_config {
 struct blk;
 
 /*
- * Opens the file (a regular file or block device) and makes the device. The config is copied. Errors name
- * the path and the system's words: -ENOENT, -EACCES, -EISDIR, -EINVAL (neither file nor block device).
+ * Opens the file (a regular file or block device) and makes the device. The config is copied.
+ * Errors name the path and the system's words: -ENOENT, -EACCES, -EISDIR, -EINVAL (neither file nor
+ * block device).
  */
 int blk_create(struct blk **blk, const struct virtio_env *env, const struct blk_config *config,
                struct err *e) __must_check;
@@ -38,9 +39,9 @@ const struct blk_config *blk_config(const struct blk *blk);
 struct metrics_block *blk_metrics(struct blk *blk);
 
 /*
- * Replaces the backing file: opens first, waits for what is in flight, then swaps, and tells the driver the
- * new capacity (config interrupt). On error the drive goes on as it was. path NULL = only the limiter changes;
- * limiter NULL = only the path.
+ * Replaces the backing file: opens first, waits for what is in flight, then swaps, and tells the
+ * driver the new capacity (config interrupt). On error the drive goes on as it was. path NULL =
+ * only the limiter changes; limiter NULL = only the path.
  */
 int blk_update(struct blk *blk, const char *path, const struct rate_limiter_config *limiter,
                struct err *e) __must_check;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rng.h owns the virtio entropy device (virtio 1.3, section 5.4): the smallest device, the one to copy. */
+/* rng.h owns the virtio entropy device (virtio 1.3, section 5.4): the smallest device, the one to
+ * copy. */
 #ifndef MAYFLY_VIRTIO_RNG_H
 #define MAYFLY_VIRTIO_RNG_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h owns what a user says of a machine, as plain data: the bodies of the API's PUT requests, the
- * members of the config file and of GET /vm/config. No descriptors, nothing of JSON.
+ * config.h owns what a user says of a machine, as plain data: the bodies of the API's PUT requests,
+ * the members of the config file and of GET /vm/config. No descriptors, nothing of JSON.
  */
 #ifndef MAYFLY_VMM_CONFIG_H
 #define MAYFLY_VMM_CONFIG_H
@@ -16,7 +16,8 @@
 
 /* The command line when boot_args is absent. */
 #define BOOT_ARGS_DEFAULT                                                                          \
-    "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
+    "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "             \
+    "swiotlb=noforce"
 
 enum cpu_template_name {
     CPU_TEMPLATE_NONE,

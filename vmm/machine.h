@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * machine.h owns the microVM: everything it is made of, its lifecycle, and the calls by which the API, the
- * config file and the command line shape and steer it.
+ * machine.h owns the microVM: everything it is made of, its lifecycle, and the calls by which the
+ * API, the config file and the command line shape and steer it.
  *
- *      NOT_STARTED --start--> RUNNING <--pause/resume--> PAUSED        any --guest ends, error--> STOPPED
+ *      NOT_STARTED --start--> RUNNING <--pause/resume--> PAUSED        any --guest ends, error-->
+ * STOPPED
  *
- * Every function: loop thread (or the main thread before loop_run), machine lock held. Configuration calls
- * copy what they are given, open files at once, and on error change nothing. Sentences in *e are what the API
- * shows after its prefix, word for word what clients of Firecracker know.
+ * Every function: loop thread (or the main thread before loop_run), machine lock held.
+ * Configuration calls copy what they are given, open files at once, and on error change nothing.
+ * Sentences in *e are what the API shows after its prefix, word for word what clients of
+ * Firecracker know.
  */
 #ifndef MAYFLY_VMM_MACHINE_H
 #define MAYFLY_VMM_MACHINE_H
@@ -41,7 +43,8 @@ int machine_set_boot_source(struct machine *machine, const struct boot_source *s
 /* kernel_path == NULL: not configured yet. */
 const struct boot_source *machine_boot_source(const struct machine *machine);
 
-/* Takes the template over (its arrays were malloc'ed); replaces a static one and the other way round. */
+/* Takes the template over (its arrays were malloc'ed); replaces a static one and the other way
+ * round. */
 void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template);
 
 /* Adds a drive, or replaces the one of that id. */
@@ -69,8 +72,8 @@ int machine_resume(struct machine *machine, struct err *e) __must_check;
 int machine_ctrl_alt_del(struct machine *machine, struct err *e) __must_check;
 
 /*
- * How the machine ended, once loop_run has returned with MACHINE_STOPPED: the process's exit code (0 = the
- * guest asked for it).
+ * How the machine ended, once loop_run has returned with MACHINE_STOPPED: the process's exit code
+ * (0 = the guest asked for it).
  */
 int machine_exit_code(const struct machine *machine);
 

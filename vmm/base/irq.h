@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * irq.h owns an interrupt line: a global system interrupt (GSI) and the irqfd that raises it. One write to
- * the irqfd is one edge; KVM routes it to IOAPIC and PIC. An irq_line without an fd (-1) raises nothing.
+ * irq.h owns an interrupt line: a global system interrupt (GSI) and the irqfd that raises it. One
+ * write to the irqfd is one edge; KVM routes it to IOAPIC and PIC. An irq_line without an fd (-1)
+ * raises nothing.
  */
 #ifndef MAYFLY_BASE_IRQ_H
 #define MAYFLY_BASE_IRQ_H

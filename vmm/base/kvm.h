@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvm.h owns /dev/kvm and the VM: opening, the table of required capabilities, memory slots, the in-kernel
- * interrupt controllers, irqfds and ioeventfds.
+ * kvm.h owns /dev/kvm and the VM: opening, the table of required capabilities, memory slots, the
+ * in-kernel interrupt controllers, irqfds and ioeventfds.
  *
- * The order of calls matters: memory slots before the irqchip and before any ioeventfd, since on Linux 6.18
- * a slot set after them waits about 7 ms for a grace period. There is no in-kernel PIT: closing a VM that
- * has one takes 16 ms. Both are why kvm_vm_create takes the memory.
+ * The order of calls matters: memory slots before the irqchip and before any ioeventfd, since on
+ * Linux 6.18 a slot set after them waits about 7 ms for a grace period. There is no in-kernel PIT:
+ * closing a VM that has one takes 16 ms. Both are why kvm_vm_create takes the memory.
  *
  * All functions: the thread that builds the machine, or under the machine lock.
  */
@@ -16,20 +16,28 @@
 #include "vmm/base/mem.h"
 
 struct kvm {
-    int fd;               /* /dev/kvm */
+    int fd; /* /dev/kvm */
     int vm_fd;
-    uint32_t run_size;    /* of a vCPU's shared kvm_run mapping */
-    uint32_t xsave_size;  /* of KVM_GET_XSAVE2, at least 4096 */
+    uint32_t run_size;   /* of a vCPU's shared kvm_run mapping */
+    uint32_t xsave_size; /* of KVM_GET_XSAVE2, at least 4096 */
 };
 
-/* Opens /dev/kvm and checks version and capabilities. The sentence says what to do. */
+/* Opens /dev/kvm and checks its version. The sentence says what to do. */
 int kvm_open(struct kvm *kvm, struct err *e) __must_check;
+
+/*
+ * Checks the table of capabilities that a machine needs. waived (NULL = none) says which of them a
+ * CPU template does without. -ENOTSUP.
+ */
+int kvm_check_capabilities(const struct kvm *kvm, bool (*waived)(void *arg, unsigned number),
+                           void *arg, struct err *e) __must_check;
 
 /* Whether KVM has capability `number`, as its value (0 = no). */
 int kvm_capability(const struct kvm *kvm, unsigned number);
 
 /* Creates the VM, registers every region of `mem` (with a dirty log if asked), then the irqchip. */
-int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty, struct err *e) __must_check;
+int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
+                  struct err *e) __must_check;
 
 /* Connects the line's eventfd to its GSI. */
 int kvm_irqfd(const struct kvm *kvm, const struct irq_line *line, struct err *e) __must_check;

@@ -2,10 +2,10 @@
 /*
  * log.h owns the log: four useful levels, one line a message, never blocking the machine.
  *
- * A line reads `2026-01-31T12:00:00.123456789 [id:thread] message`, with `:LEVEL` and `:file:line` inside
- * the brackets when asked for. A call site that repeats itself is limited to 10 lines in 5 seconds, so a
- * guest cannot flood the log; what was swallowed is counted and summed up in one line later. A line that
- * a full pipe refuses is dropped and counted (metrics.logger.missed_log_count).
+ * A line reads `2026-01-31T12:00:00.123456789 [id:thread] message`, with `:LEVEL` and `:file:line`
+ * inside the brackets when asked for. A call site that repeats itself is limited to 10 lines in 5
+ * seconds, so a guest cannot flood the log; what was swallowed is counted and summed up in one line
+ * later. A line that a full pipe refuses is dropped and counted (metrics.logger.missed_log_count).
  *
  * Any thread may log; the log has a lock of its own, a leaf.
  */
@@ -37,15 +37,17 @@ void log_set_id(const char *id);
 void log_set_options(const struct log_options *options);
 
 /*
- * Sends the log to `path`: a file, created if missing and appended to, or a FIFO, opened without waiting
- * for a reader. On failure the log goes on where it went. NULL = standard output.
+ * Sends the log to `path`: a file, created if missing and appended to, or a FIFO, opened without
+ * waiting for a reader. On failure the log goes on where it went. NULL = standard output.
  */
 int log_set_path(const char *path, struct err *e) __must_check;
 
-/* The calling thread's name in the brackets: "main" until set; a string that outlives the thread. */
+/* The calling thread's name in the brackets: "main" until set; a string that outlives the thread.
+ */
 void log_set_thread(const char *name);
 
-/* The level from its name in any case (`Warning` is `Warn`); -EINVAL if there is none of that name. */
+/* The level from its name in any case (`Warning` is `Warn`); -EINVAL if there is none of that name.
+ */
 int log_level_parse(const char *name, enum log_level *level) __must_check;
 
 /* "Info" and so on. */
@@ -67,8 +69,8 @@ void log_write(struct log_site *site, enum log_level level, const char *thread, 
 #define log_debug(...) LOG_AT(LOG_DEBUG, NULL, __VA_ARGS__)
 
 /*
- * Lines about API requests, which clients look for: they carry the name of the thread that serves the API
- * in Firecracker (there is no such thread here) and are never rate limited.
+ * Lines about API requests, which clients look for: they carry the name of the thread that serves
+ * the API in Firecracker (there is no such thread here) and are never rate limited.
  */
 #define log_api(level, ...) log_write(NULL, level, "fc_api", __FILE__, __LINE__, __VA_ARGS__)
 

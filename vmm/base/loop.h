@@ -2,20 +2,23 @@
 /*
  * loop.h owns the event loop: one io_uring, one thread, one lock.
  *
- * An operation is a struct op embedded in its owner. A verb starts it; its `done` is called on the loop
- * thread, with the machine lock held, when it completes: res is the result (-errno on failure), `more` tells
- * that a multishot operation goes on. An op lives until a completion with more == false; cancelling asks
- * for that completion (-ECANCELED) and does not replace it. Nothing is allocated per operation.
+ * An operation is a struct op embedded in its owner. A verb starts it; its `done` is called on the
+ * loop thread, with the machine lock held, when it completes: res is the result (-errno on
+ * failure), `more` tells that a multishot operation goes on. An op lives until a completion with
+ * more == false; cancelling asks for that completion (-ECANCELED) and does not replace it. Nothing
+ * is allocated per operation.
  *
- * One turn: unlock; submit everything queued and wait for one completion; lock; call each `done`; run
- * deferred calls; run the end-of-batch hooks (publish used rings, raise interrupts, once each); repeat.
+ * One turn: unlock; submit everything queued and wait for one completion; lock; call each `done`;
+ * run deferred calls; run the end-of-batch hooks (publish used rings, raise interrupts, once each);
+ * repeat.
  *
- * Only the loop thread may call the verbs (the ring is SINGLE_ISSUER); until loop_run they may also be
- * called by the thread that will call it. Other threads (vCPUs) use loop_defer. The ring is restricted to
- * the opcodes of these verbs before it is enabled, since seccomp filters do not see ring operations.
+ * Only the loop thread may call the verbs (the ring is SINGLE_ISSUER); until loop_run they may also
+ * be called by the thread that will call it. Other threads (vCPUs) use loop_defer. The ring is
+ * restricted to the opcodes of these verbs before it is enabled, since seccomp filters do not see
+ * ring operations.
  *
- * Verbs cannot fail: a full submission queue is submitted and the verb goes on; a failing operation tells
- * so by its completion.
+ * Verbs cannot fail: a full submission queue is submitted and the verb goes on; a failing operation
+ * tells so by its completion.
  */
 #ifndef MAYFLY_BASE_LOOP_H
 #define MAYFLY_BASE_LOOP_H
@@ -48,8 +51,8 @@ struct batch_hook {
 };
 
 /*
- * Makes the ring (R_DISABLED, restricted, then enabled) and the lock, unlocked. -EPERM or -ENOSYS where the
- * host forbids io_uring, with a sentence that names kernel.io_uring_disabled.
+ * Makes the ring (R_DISABLED, restricted, then enabled) and the lock, unlocked. -EPERM or -ENOSYS
+ * where the host forbids io_uring, with a sentence that names kernel.io_uring_disabled.
  */
 int loop_create(struct loop **loop, struct err *e) __must_check;
 void loop_destroy(struct loop *loop);
@@ -58,7 +61,8 @@ void loop_destroy(struct loop *loop);
 void loop_lock(struct loop *loop);
 void loop_unlock(struct loop *loop);
 
-/* Releases the lock, waits for `cond`, takes it again: for a vCPU thread that waits for a drained device. */
+/* Releases the lock, waits for `cond`, takes it again: for a vCPU thread that waits for a drained
+ * device. */
 void loop_cond_wait(struct loop *loop, pthread_cond_t *cond);
 
 /* Runs until loop_stop; the caller becomes the loop thread and holds the lock inside callbacks. */
@@ -68,9 +72,9 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 /*
- * Runs turns until cond(arg) is true, from inside a callback: for a request that must wait (park the vCPUs,
- * drain a device) while completions go on. Loop thread only. Other owners' callbacks run meanwhile; whoever
- * must not be re-entered (the API server) guards itself.
+ * Runs turns until cond(arg) is true, from inside a callback: for a request that must wait (park
+ * the vCPUs, drain a device) while completions go on. Loop thread only. Other owners' callbacks run
+ * meanwhile; whoever must not be re-entered (the API server) guards itself.
  */
 void loop_wait(struct loop *loop, bool (*cond)(void *arg), void *arg);
 
@@ -80,8 +84,8 @@ void loop_wake(struct loop *loop);
 /* Whether the caller is the thread inside loop_run. */
 bool loop_is_current(const struct loop *loop);
 
-/* POLLIN on fd, once or (multishot) until cancelled; a multishot that ends with more == false is re-armed by
- * its owner. The kernel never reads the fd: an eventfd's counter just grows. */
+/* POLLIN on fd, once or (multishot) until cancelled; a multishot that ends with more == false is
+ * re-armed by its owner. The kernel never reads the fd: an eventfd's counter just grows. */
 void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot);
 /* As loop_poll, once, for POLLOUT. */
 void loop_poll_out(struct loop *loop, struct op *op, int fd);
@@ -102,21 +106,22 @@ void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len);
 void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t len);
 /* Completes with -ETIME after ns nanoseconds (CLOCK_MONOTONIC). One at a time per op. */
 struct loop_timer {
-    struct op op;      /* first: `done` gets this */
-    int64_t spec[2];   /* the kernel's struct __kernel_timespec, read when submitted */
-    bool armed;        /* owned by the caller's `done`, which clears it */
+    struct op op;    /* first: `done` gets this */
+    int64_t spec[2]; /* the kernel's struct __kernel_timespec, read when submitted */
+    bool armed;      /* owned by the caller's `done`, which clears it */
 };
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ns);
 
-/* Asks for op's end: its last completion comes with -ECANCELED, or with its result if that was first.
- * Harmless for an op that has just completed and not yet been seen. */
+/* Asks for op's end: its last completion comes with -ECANCELED, or with its result if that was
+ * first. Harmless for an op that has just completed and not yet been seen. */
 void loop_cancel(struct loop *loop, struct op *op);
 
-/* Queues a call on the loop thread and wakes it. Any thread, under the lock. Queuing twice runs it once. */
+/* Queues a call on the loop thread and wakes it. Any thread, under the lock. Queuing twice runs it
+ * once. */
 void loop_defer(struct loop *loop, struct deferred *deferred);
 
-/* Arms a hook for the end of this batch. Loop thread or any thread under the lock (then it also wakes the
- * loop). Arming twice runs it once. */
+/* Arms a hook for the end of this batch. Loop thread or any thread under the lock (then it also
+ * wakes the loop). Arming twice runs it once. */
 void loop_at_batch_end(struct loop *loop, struct batch_hook *hook);
 
 #endif

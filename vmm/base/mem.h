@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mem.h owns guest memory: private anonymous mappings, the guest physical layout of RAM, and the only way
- * from a guest physical address (GPA) to a host pointer (HVA).
+ * mem.h owns guest memory: private anonymous mappings, the guest physical layout of RAM, and the
+ * only way from a guest physical address (GPA) to a host pointer (HVA).
  *
- * A GPA is a struct, so that it can be neither dereferenced nor added to a pointer by accident. Translation
- * takes a length, refuses what is not wholly inside one region, and exists twice: for reading, and for
- * writing, which marks the pages dirty. Whoever may write must ask for the writing one, even when the kernel
- * does the writing later (a read from disk into guest memory): dirty pages are only collected when nothing
- * is in flight, so a mark made before the write is not lost.
+ * A GPA is a struct, so that it can be neither dereferenced nor added to a pointer by accident.
+ * Translation takes a length, refuses what is not wholly inside one region, and exists twice: for
+ * reading, and for writing, which marks the pages dirty. Whoever may write must ask for the writing
+ * one, even when the kernel does the writing later (a read from disk into guest memory): dirty
+ * pages are only collected when nothing is in flight, so a mark made before the write is not lost.
  *
  * Everything the guest can write changes under our feet: copy it (mem_read) before judging it.
  *
@@ -35,10 +35,11 @@ enum mem_pages {
     MEM_PAGES_HUGETLB_2M,  /* hugetlbfs, no reservation */
 };
 
-/* RAM is at most three pieces: below the 32-bit hole, above it, and above the 64-bit MMIO window. */
+/* RAM is at most three pieces: below the 32-bit hole, above it, and above the 64-bit MMIO window.
+ */
 #define MEM_REGIONS_MAX 3
 
-#define MEM_HOLE32_START (3 * GIB)   /* MMIO windows, IOAPIC, LAPIC */
+#define MEM_HOLE32_START (3 * GIB) /* MMIO windows, IOAPIC, LAPIC */
 #define MEM_HOLE32_END   (4 * GIB)
 #define MEM_HOLE64_START (256 * GIB) /* 64-bit MMIO */
 #define MEM_HOLE64_END   (512 * GIB)
@@ -53,14 +54,14 @@ struct mem_region {
 struct mem {
     unsigned count;
     struct mem_region region[MEM_REGIONS_MAX];
-    void *map;       /* the one mapping that holds all regions, and its length */
+    void *map; /* the one mapping that holds all regions, and its length */
     uint64_t map_size;
 };
 
 /*
- * Maps `size` bytes of guest RAM (a multiple of 1 MiB) and lays them out around the holes. Nothing is
- * touched: pages appear on first use. -ENOMEM when the host refuses. `track_dirty` = keep a bitmap of the
- * monitor's own writes (the guest's are in KVM's dirty log).
+ * Maps `size` bytes of guest RAM (a multiple of 1 MiB) and lays them out around the holes. Nothing
+ * is touched: pages appear on first use. -ENOMEM when the host refuses. `track_dirty` = keep a
+ * bitmap of the monitor's own writes (the guest's are in KVM's dirty log).
  */
 int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                struct err *e) __must_check;
@@ -72,16 +73,17 @@ void mem_destroy(struct mem *mem);
 uint64_t mem_size(const struct mem *mem);
 
 /*
- * The HVA of [gpa, gpa+len) for reading only, or NULL unless the range lies wholly inside one region.
- * len may be 0 (then gpa must be inside or at the end of a region). Reading through it is a race with the
- * guest: only copy, or hand it to the kernel.
+ * The HVA of [gpa, gpa+len) for reading only, or NULL unless the range lies wholly inside one
+ * region. len may be 0 (then gpa must be inside or at the end of a region). Reading through it is a
+ * race with the guest: only copy, or hand it to the kernel.
  */
 const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
 
 /* The same for writing; marks every page of the range dirty. */
 void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
 
-/* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range is RAM of one region. */
+/* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range is RAM of one
+ * region. */
 int mem_read(const struct mem *mem, gpa_t gpa, void *to, size_t len) __must_check;
 
 /* Copies into guest memory, marking pages dirty; -EFAULT as above. */

@@ -2,9 +2,10 @@
 /*
  * rate_limiter.h owns token buckets: how many bytes and operations a device may use up a second.
  *
- * A bucket holds `size` tokens, starts full and refills linearly: size tokens in refill_ms. A one-time burst
- * is used up before it and never refilled. A request larger than the bucket passes once the bucket is full
- * and then leaves it in debt, so the average holds. Size 0 or refill time 0 = no limit.
+ * A bucket holds `size` tokens, starts full and refills linearly: size tokens in refill_ms. A
+ * one-time burst is used up before it and never refilled. A request larger than the bucket passes
+ * once the bucket is full and then leaves it in debt, so the average holds. Size 0 or refill time 0
+ * = no limit.
  *
  * Pure: the caller passes the time; no clock, no timer. Under the machine lock.
  */
@@ -26,7 +27,8 @@ struct rate_limiter_config {
     struct token_bucket_config bandwidth, ops;
 };
 
-/* The saved part of a bucket. budget_ns is time owed or saved up, so that slow refills lose nothing. */
+/* The saved part of a bucket. budget_ns is time owed or saved up, so that slow refills lose
+ * nothing. */
 struct token_bucket {
     uint64_t size, refill_ms, burst, budget, debt, updated_ns;
 };
@@ -45,8 +47,8 @@ void rate_limiter_update(struct rate_limiter *limiter, const struct rate_limiter
                          uint64_t now);
 
 /*
- * Takes one operation and `bytes` of bandwidth, both or neither. False = over the limit: wait, then ask
- * again. RATE_LIMITER_RETRY_NS is how long Firecracker waits, and so do we at most.
+ * Takes one operation and `bytes` of bandwidth, both or neither. False = over the limit: wait, then
+ * ask again. RATE_LIMITER_RETRY_NS is how long Firecracker waits, and so do we at most.
  */
 bool rate_limiter_take(struct rate_limiter *limiter, uint64_t bytes, uint64_t now);
 #define RATE_LIMITER_RETRY_NS (100 * NSEC_PER_MSEC)

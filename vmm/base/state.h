@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state.h owns saved state: what a guest can observe of a device is a plain struct of fixed-width integers,
- * described once by a table of its fields. One walk over the table encodes it, one decodes it, one takes a
- * fingerprint of its shape, and one proves that the table covers the struct byte for byte, so that a field
- * added without a row, a padding hole or a doubled row fails a test instead of a restore.
+ * state.h owns saved state: what a guest can observe of a device is a plain struct of fixed-width
+ * integers, described once by a table of its fields. One walk over the table encodes it, one
+ * decodes it, one takes a fingerprint of its shape, and one proves that the table covers the struct
+ * byte for byte, so that a field added without a row, a padding hole or a doubled row fails a test
+ * instead of a restore.
  *
- * No device has a save or a restore function. Nothing host-specific can enter: a row for a pointer, a long
- * or a bool does not compile. Encoding is little-endian, fields in order, no padding, so the encoded size is
- * the size of the struct.
+ * No device has a save or a restore function. Nothing host-specific can enter: a row for a pointer,
+ * a long or a bool does not compile. Encoding is little-endian, fields in order, no padding, so the
+ * encoded size is the size of the struct.
  */
 #ifndef MAYFLY_BASE_STATE_H
 #define MAYFLY_BASE_STATE_H
@@ -22,7 +23,8 @@ struct state_field {
     uint32_t count; /* elements of an array; 1 for a scalar */
 };
 
-/* Compared with the configured device on load, never loaded: a restore onto a different device is refused. */
+/* Compared with the configured device on load, never loaded: a restore onto a different device is
+ * refused. */
 #define STATE_COMPARE 1u
 
 struct state_desc {
@@ -38,13 +40,13 @@ struct state_desc {
 
 #define STATE_ROW(type, member, flag)                                                              \
     {                                                                                              \
-        #member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1             \
+#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1             \
     }
 #define STATE_FIELD(type, member) STATE_ROW(type, member, 0)
 #define STATE_SAME(type, member)  STATE_ROW(type, member, STATE_COMPARE)
 #define STATE_ARRAY(type, member)                                                                  \
     {                                                                                              \
-        #member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0,               \
+#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0,               \
             ARRAY_SIZE(((type *)0)->member)                                                        \
     }
 
@@ -63,8 +65,9 @@ uint32_t state_fingerprint(const struct state_desc *desc);
 int state_encode(const struct state_desc *desc, const void *state, void *to, size_t room);
 
 /*
- * Reads exactly `len` bytes into *state, which the caller has filled with the configured device's values.
- * -EINVAL with a sentence when len differs or a STATE_SAME row does; then *state is unchanged.
+ * Reads exactly `len` bytes into *state, which the caller has filled with the configured device's
+ * values. -EINVAL with a sentence when len differs or a STATE_SAME row does; then *state is
+ * unchanged.
  */
 int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
                  struct err *e) __must_check;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timeline.h owns the boot timeline: one clock reading a stage, first one wins, so that anyone can see where
- * each millisecond of a start went. A stamp costs one vDSO clock read.
+ * timeline.h owns the boot timeline: one clock reading a stage, first one wins, so that anyone can
+ * see where each millisecond of a start went. A stamp costs one vDSO clock read.
  *
- * Under the machine lock or before there are threads, except TIMELINE_FIRST_RUN (the first vCPU's thread).
+ * Under the machine lock or before there are threads, except TIMELINE_FIRST_RUN (the first vCPU's
+ * thread).
  */
 #ifndef MAYFLY_BASE_TIMELINE_H
 #define MAYFLY_BASE_TIMELINE_H

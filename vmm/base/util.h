@@ -20,7 +20,7 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* The struct of type `type` whose member `member` is at `ptr`. */
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -29,7 +29,8 @@
 #define __printf(fmt, arg) __attribute__((format(printf, fmt, arg)))
 
 /*
- * For our own broken invariants, never for input: evaluated in every build type, says where, aborts.
+ * For our own broken invariants, never for input: evaluated in every build type, says where,
+ * aborts.
  */
 #define BUG_ON(cond)                                                                               \
     do {                                                                                           \

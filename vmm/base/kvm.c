@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvm.c: from /dev/kvm to a VM with memory and interrupt controllers, in the order that costs
+ * least. */
+#include "vmm/base/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+
+/* Three pages below the firmware area that KVM may use for the TSS of Intel's real-mode emulation.
+ */
+#define TSS_ADDR 0xfffbd000ul
+
+#define XSAVE_SIZE_MIN 4096
+
+static const struct {
+    unsigned number;
+    const char *name;
+} required[] = {
+    {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+    {KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+    {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+    {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+    {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
+    {KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK"},
+    {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
+    {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+    {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
+    {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+    {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+};
+
+static int explain_open(int code, struct err *e)
+{
+    switch (code) {
+    case -ENOENT:
+        return err_set(
+            e, code,
+            "Error creating KVM object: /dev/kvm does not exist: load kvm_intel or kvm_amd, "
+            "and enable virtualization in the firmware. %s",
+            err_os(code));
+    case -EACCES:
+    case -EPERM:
+        return err_set(
+            e, code,
+            "Error creating KVM object: no permission to open /dev/kvm: run as root or join "
+            "the group that owns it. %s",
+            err_os(code));
+    default:
+        return err_set(e, code, "Error creating KVM object: cannot open /dev/kvm: %s",
+                       err_os(code));
+    }
+}
+
+int kvm_open(struct kvm *kvm, struct err *e)
+{
+    int version, size;
+
+    kvm->vm_fd = -1;
+    kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (kvm->fd < 0)
+        return explain_open(-errno, e);
+    version = ioctl(kvm->fd, KVM_GET_API_VERSION, 0);
+    size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (version != KVM_API_VERSION || size < (int)sizeof(struct kvm_run)) {
+        kvm_close(kvm);
+        return err_set(e, -ENODEV,
+                       "The host's KVM is not usable: it speaks API version %d, not %d.", version,
+                       KVM_API_VERSION);
+    }
+    kvm->run_size = (uint32_t)size;
+    return 0;
+}
+
+int kvm_check_capabilities(const struct kvm *kvm, bool (*waived)(void *arg, unsigned number),
+                           void *arg, struct err *e)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(required); i++) {
+        if (waived && waived(arg, required[i].number))
+            continue;
+        if (kvm_capability(kvm, required[i].number) <= 0)
+            return err_set(e, -ENOTSUP, "Kvm error: Missing KVM capabilities: %#x",
+                           required[i].number);
+    }
+    return 0;
+}
+
+int kvm_capability(const struct kvm *kvm, unsigned number)
+{
+    return ioctl(kvm->fd, KVM_CHECK_EXTENSION, (unsigned long)number);
+}
+
+/* KVM_CREATE_VM gives EINTR when a signal arrives while it waits; five tries, as clients expect. */
+static int create_vm(int fd)
+{
+    int vm_fd = -1;
+
+    for (int tries = 0; tries < 5 && vm_fd < 0; tries++) {
+        vm_fd = ioctl(fd, KVM_CREATE_VM, 0ul);
+        if (vm_fd < 0 && errno != EINTR)
+            break;
+    }
+    return vm_fd < 0 ? -errno : vm_fd;
+}
+
+static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirty)
+{
+    for (unsigned i = 0; i < mem->count; i++) {
+        struct kvm_userspace_memory_region slot = {
+            .slot = i,
+            .flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+            .guest_phys_addr = mem->region[i].gpa.v,
+            .memory_size = mem->region[i].size,
+            .userspace_addr = (uintptr_t)mem->region[i].hva,
+        };
+
+        if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
+            return -errno;
+    }
+    return 0;
+}
+
+int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty, struct err *e)
+{
+    int rc;
+
+    kvm->vm_fd = create_vm(kvm->fd);
+    if (kvm->vm_fd < 0)
+        return err_set(e, kvm->vm_fd, "Cannot create the VM: %s", err_os(kvm->vm_fd));
+    rc = add_slots(kvm, mem, log_dirty);
+    if (rc)
+        return err_set(e, rc, "Cannot give the VM its memory: %s", err_os(rc));
+    if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR))
+        return err_set(e, -errno, "Cannot place the VM's task state segment: %s", err_os(-errno));
+    if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0ul))
+        return err_set(e, -errno, "Cannot create the VM's interrupt controllers: %s",
+                       err_os(-errno));
+    rc = ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_XSAVE2);
+    kvm->xsave_size = MAX((uint32_t)MAX(rc, 0), XSAVE_SIZE_MIN);
+    return 0;
+}
+
+int kvm_irqfd(const struct kvm *kvm, const struct irq_line *line, struct err *e)
+{
+    struct kvm_irqfd irqfd = {.fd = (uint32_t)line->fd, .gsi = line->gsi};
+
+    if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd))
+        return err_set(e, -errno, "Cannot connect interrupt %u: %s", line->gsi, err_os(-errno));
+    return 0;
+}
+
+int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, bool assign,
+                  struct err *e)
+{
+    struct kvm_ioeventfd ioeventfd = {
+        .datamatch = value,
+        .addr = addr.v,
+        .len = sizeof(value),
+        .fd = fd,
+        .flags = KVM_IOEVENTFD_FLAG_DATAMATCH | (assign ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
+    };
+
+    if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd))
+        return err_set(e, -errno, "Cannot connect the doorbell at %#lx: %s", (unsigned long)addr.v,
+                       err_os(-errno));
+    return 0;
+}
+
+void kvm_close(struct kvm *kvm)
+{
+    if (kvm->vm_fd >= 0)
+        close(kvm->vm_fd);
+    if (kvm->fd >= 0)
+        close(kvm->fd);
+    kvm->fd = kvm->vm_fd = -1;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mem.c: guest RAM is one host mapping, cut into at most three regions around the MMIO holes. */
+#include "vmm/base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/mman.h>
+
+#define HUGE_PAGE (2 * MIB)
+
+/* Cuts `size` bytes into regions below, between and above the holes; false if they do not fit. */
+static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
+{
+    static const struct {
+        uint64_t start, end;
+    } ram[MEM_REGIONS_MAX] = {
+        {0, MEM_HOLE32_START},
+        {MEM_HOLE32_END, MEM_HOLE64_START},
+        {MEM_HOLE64_END, UINT64_C(1) << 46},
+    };
+
+    mem->count = 0;
+    for (unsigned i = 0; i < MEM_REGIONS_MAX && size > 0; i++) {
+        uint64_t part = MIN(size, ram[i].end - ram[i].start);
+
+        mem->region[mem->count++] =
+            (struct mem_region){.gpa = GPA(ram[i].start), .size = part, .hva = hva};
+        hva += part;
+        size -= part;
+    }
+    return size == 0;
+}
+
+/* Maps `size` bytes whose start is aligned to a huge page, so that the host may back them with
+ * such. */
+static uint8_t *map_aligned(struct mem *mem, uint64_t size, enum mem_pages pages)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uintptr_t start;
+
+    mem->map_size = size + HUGE_PAGE;
+    if (pages == MEM_PAGES_HUGETLB_2M) {
+        mem->map_size = align_up(size, HUGE_PAGE);
+        flags |= MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
+    }
+    mem->map = mmap(NULL, mem->map_size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (mem->map == MAP_FAILED) {
+        mem->map = NULL;
+        return NULL;
+    }
+    start = align_up((uintptr_t)mem->map, HUGE_PAGE);
+    return (uint8_t *)mem->map + (start - (uintptr_t)mem->map);
+}
+
+static int make_dirty_bitmaps(struct mem *mem)
+{
+    for (unsigned i = 0; i < mem->count; i++) {
+        uint64_t words = align_up(mem->region[i].size / PAGE_SIZE, 64) / 64;
+
+        mem->region[i].dirty = calloc(words, sizeof(uint64_t));
+        if (!mem->region[i].dirty)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+               struct err *e)
+{
+    uint8_t *hva;
+    int saved;
+
+    memset(mem, 0, sizeof(*mem));
+    /* Above 1 << 46 no address exists; the check also keeps the sums below from wrapping. */
+    if (size == 0 || size >= UINT64_C(1) << 46)
+        return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
+    hva = map_aligned(mem, size, pages);
+    if (!hva) {
+        saved = -errno;
+        return err_set(e, saved, "Cannot create mmap region: %s", err_os(saved));
+    }
+    if (pages == MEM_PAGES_TRANSPARENT)
+        madvise(hva, size, MADV_HUGEPAGE);
+    /* A core dump of a monitor must not hold its guest's memory. */
+    madvise(mem->map, mem->map_size, MADV_DONTDUMP);
+    if (!lay_out(mem, size, hva) || (track_dirty && make_dirty_bitmaps(mem) < 0)) {
+        mem_destroy(mem);
+        return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
+    }
+    return 0;
+}
+
+void mem_destroy(struct mem *mem)
+{
+    for (unsigned i = 0; i < mem->count; i++)
+        free(mem->region[i].dirty);
+    if (mem->map)
+        munmap(mem->map, mem->map_size);
+    memset(mem, 0, sizeof(*mem));
+}
+
+uint64_t mem_size(const struct mem *mem)
+{
+    uint64_t size = 0;
+
+    for (unsigned i = 0; i < mem->count; i++)
+        size += mem->region[i].size;
+    return size;
+}
+
+/* The one place that turns a GPA into a place in a region. NULL unless the range lies wholly
+ * inside. */
+static const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t len,
+                                     uint64_t *offset)
+{
+    for (unsigned i = 0; i < mem->count; i++) {
+        const struct mem_region *region = &mem->region[i];
+
+        if (gpa.v >= region->gpa.v && range_fits(gpa.v - region->gpa.v, len, region->size)) {
+            *offset = gpa.v - region->gpa.v;
+            return region;
+        }
+    }
+    return NULL;
+}
+
+const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len)
+{
+    uint64_t offset;
+    const struct mem_region *region = find(mem, gpa, len, &offset);
+
+    return region ? region->hva + offset : NULL;
+}
+
+static void mark_dirty(const struct mem_region *region, uint64_t offset, uint64_t len)
+{
+    uint64_t last = (offset + len - 1) / PAGE_SIZE;
+
+    for (uint64_t page = offset / PAGE_SIZE; page <= last; page++)
+        region->dirty[page / 64] |= UINT64_C(1) << (page % 64);
+}
+
+void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len)
+{
+    uint64_t offset;
+    const struct mem_region *region = find(mem, gpa, len, &offset);
+
+    if (!region)
+        return NULL;
+    if (region->dirty && len > 0)
+        mark_dirty(region, offset, len);
+    return region->hva + offset;
+}
+
+int mem_read(const struct mem *mem, gpa_t gpa, void *to, size_t len)
+{
+    const void *from = mem_readable(mem, gpa, len);
+
+    if (!from)
+        return -EFAULT;
+    memcpy(to, from, len);
+    return 0;
+}
+
+int mem_write(struct mem *mem, gpa_t gpa, const void *from, size_t len)
+{
+    void *to = mem_writable(mem, gpa, len);
+
+    if (!to)
+        return -EFAULT;
+    memcpy(to, from, len);
+    return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state.c: four walks over a table of fields. Host and guest are little-endian, as every target is.
+ */
+#include "vmm/base/state.h"
+
+#include <errno.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "saved state is written as it lies in memory");
+
+static size_t bytes_of(const struct state_field *field)
+{
+    return (size_t)field->size * field->count;
+}
+
+bool state_desc_tiles(const struct state_desc *desc)
+{
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < desc->count; i++) {
+        if (desc->field[i].offset != at)
+            return false;
+        at += (uint32_t)bytes_of(&desc->field[i]);
+    }
+    return at == desc->size;
+}
+
+/* FNV-1a: enough to notice a changed table, and short. */
+static uint32_t hash(uint32_t h, const void *data, size_t len)
+{
+    const uint8_t *byte = data;
+
+    while (len--)
+        h = (h ^ *byte++) * 16777619u;
+    return h;
+}
+
+uint32_t state_fingerprint(const struct state_desc *desc)
+{
+    uint32_t h = hash(2166136261u, desc->name, strlen(desc->name) + 1);
+
+    h = hash(h, &desc->version, sizeof(desc->version));
+    for (uint32_t i = 0; i < desc->count; i++) {
+        const struct state_field *field = &desc->field[i];
+
+        h = hash(h, field->name, strlen(field->name) + 1);
+        h = hash(h, &field->size, sizeof(field->size));
+        h = hash(h, &field->count, sizeof(field->count));
+    }
+    return h;
+}
+
+int state_encode(const struct state_desc *desc, const void *state, void *to, size_t room)
+{
+    size_t at = 0;
+
+    if (room < desc->size)
+        return -ENOSPC;
+    for (uint32_t i = 0; i < desc->count; i++) {
+        const struct state_field *field = &desc->field[i];
+
+        memcpy((uint8_t *)to + at, (const uint8_t *)state + field->offset, bytes_of(field));
+        at += bytes_of(field);
+    }
+    return (int)at;
+}
+
+int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
+                 struct err *e)
+{
+    const uint8_t *in = from;
+    uint8_t *out = state;
+    size_t at = 0;
+
+    if (len != desc->size)
+        return err_set(e, -EINVAL, "The saved state of %s has %zu bytes instead of %u.", desc->name,
+                       len, desc->size);
+    for (uint32_t i = 0; i < desc->count; at += bytes_of(&desc->field[i]), i++) {
+        const struct state_field *field = &desc->field[i];
+
+        if ((field->flags & STATE_COMPARE) && memcmp(in + at, out + field->offset, bytes_of(field)))
+            return err_set(e, -EINVAL, "The saved %s of %s differs from the configured device's.",
+                           field->name, desc->name);
+    }
+    at = 0;
+    for (uint32_t i = 0; i < desc->count; at += bytes_of(&desc->field[i]), i++)
+        memcpy(out + desc->field[i].offset, in + at, bytes_of(&desc->field[i]));
+    return 0;
+}

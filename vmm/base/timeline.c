@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* timeline.c: one clock reading a stage. */
+#include "vmm/base/timeline.h"
+
+static uint64_t stamp[TIMELINE_COUNT];
+
+static const char *const names[TIMELINE_COUNT] = {
+    [TIMELINE_EXEC] = "exec",       [TIMELINE_API] = "api",
+    [TIMELINE_CONFIG] = "config",   [TIMELINE_VM] = "vm",
+    [TIMELINE_MEMORY] = "memory",   [TIMELINE_KERNEL] = "kernel",
+    [TIMELINE_DEVICES] = "devices", [TIMELINE_FIRST_RUN] = "first_instruction",
+    [TIMELINE_GUEST] = "guest",     [TIMELINE_INIT] = "init",
+};
+
+void timeline_stamp(enum timeline_stage stage)
+{
+    if (stamp[stage] == 0)
+        stamp[stage] = now_ns();
+}
+
+uint64_t timeline_ns(enum timeline_stage stage)
+{
+    return stamp[stage];
+}
+
+const char *timeline_name(enum timeline_stage stage)
+{
+    return names[stage];
+}
