@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mmds_store.h owns the metadata that the host keeps for the guest: one JSON value, replaced,
+ * merged and read as text. Loop thread, under the machine lock.
+ */
+#ifndef MAYFLY_API_MMDS_STORE_H
+#define MAYFLY_API_MMDS_STORE_H
+
+#include "vmm/base/err.h"
+
+struct mmds_store;
+
+/* limit: bytes that the value may take as compact text. -ENOMEM. */
+int mmds_store_create(struct mmds_store **store, size_t limit, struct err *e) __must_check;
+void mmds_store_destroy(struct mmds_store *store);
+
+/*
+ * PUT: any JSON value takes the place of the old one. PATCH: merged into it by RFC 7396; nothing to
+ * merge into before the first PUT. Refusals change nothing, and e->text is the sentence that
+ * clients get: -EINVAL  the text is not JSON; the text is the reader's alone ("key must be a string
+ * at line 1 ..."), to which the caller adds the words it uses for every request body -EFBIG   over
+ * the limit (413) -ENOENT  PATCH before PUT ("MMDS error: ...")
+ */
+int mmds_store_put(struct mmds_store *store, const char *text, size_t len,
+                   struct err *e) __must_check;
+int mmds_store_patch(struct mmds_store *store, const char *text, size_t len,
+                     struct err *e) __must_check;
+
+/* The value as compact text with sorted members, malloc'ed; "{}" when unset. NULL when memory is
+ * out. */
+char *mmds_store_get(const struct mmds_store *store, size_t *len);
+
+#endif
