@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Temporary directories and small file chores of the test programs. */
+#include "tests/support/files.h"
+
+#include "tests/support/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+char *files_make_temporary(const char *stem)
+{
+    const char *base = getenv("TMPDIR");
+    char *path = text_format("%s/%s-XXXXXX", base && *base ? base : "/tmp", stem);
+    if (mkdtemp(path))
+        return path;
+    free(path);
+    return NULL;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    remove(path);
+    return 0;
+}
+
+void files_remove_tree(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+int files_write(const char *path, const void *data, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    const char *bytes = data;
+    int ret = 0;
+    while (len && !ret) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0)
+            ret = -errno;
+        else {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    if (close(fd) < 0 && !ret)
+        ret = -errno;
+    return ret;
+}
+
+int files_make_sparse(const char *path, uint64_t size)
+{
+    int ret = files_write(path, "", 0);
+    if (!ret && truncate(path, (off_t)size) < 0)
+        ret = -errno;
+    return ret;
+}
