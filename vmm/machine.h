@@ -51,7 +51,7 @@ void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_
 int machine_set_drive(struct machine *machine, const struct blk_config *config,
                       struct err *e) __must_check;
 unsigned machine_drive_count(const struct machine *machine);
-const struct blk *machine_drive(const struct machine *machine, unsigned index);
+struct blk *machine_drive(const struct machine *machine, unsigned index);
 struct blk *machine_find_drive(const struct machine *machine, const char *id);
 
 int machine_set_entropy(struct machine *machine, const struct rng_config *config,
