@@ -38,7 +38,7 @@ void text_puts(struct text *t, const char *string)
     text_append(t, string, strlen(string));
 }
 
-static char *format_list(const char *format, va_list list)
+__attribute__((format(printf, 1, 0))) static char *format_list(const char *format, va_list list)
 {
     char *s;
     if (vasprintf(&s, format, list) < 0)
