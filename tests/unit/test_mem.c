@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of vmm/base/mem.c, on real mappings: nothing of them is touched but what a test writes. */
+#include "tests/unit/unit.h"
+#include "vmm/base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ABOVE_BOTH_HOLES                                                                           \
+    (300 * GIB) /* of RAM: 3 below the first hole, 252 between them, 45 above */
+
+static void create(struct mem *mem, uint64_t size, bool track_dirty)
+{
+    struct err e;
+    int rc = mem_create(mem, size, MEM_PAGES_DEFAULT, track_dirty, &e);
+
+    if (rc == -ENOMEM && size >= ABOVE_BOTH_HOLES)
+        skip(); /* a host that counts every reservation (vm.overcommit_memory = 2) */
+    assert_int_equal(rc, 0);
+}
+
+static bool is_dirty(const struct mem_region *region, uint64_t page)
+{
+    return region->dirty[page / 64] >> (page % 64) & 1;
+}
+
+static uint64_t count_dirty(const struct mem_region *region)
+{
+    uint64_t count = 0;
+
+    for (uint64_t page = 0; page < region->size / PAGE_SIZE; page++)
+        count += is_dirty(region, page);
+    return count;
+}
+
+static void expect_region(const struct mem *mem, unsigned i, uint64_t gpa, uint64_t size)
+{
+    assert_true(i < mem->count);
+    assert_int_equal(mem->region[i].gpa.v, gpa);
+    assert_int_equal(mem->region[i].size, size);
+}
+
+/* ---- layout ---- */
+
+static void test_mem_create_small_is_one_zeroed_region_at_zero(void **state)
+{
+    static const uint8_t zeros[PAGE_SIZE];
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 64 * MIB, false);
+
+    assert_int_equal(mem.count, 1);
+    expect_region(&mem, 0, 0, 64 * MIB);
+    assert_int_equal(mem_size(&mem), 64 * MIB);
+    assert_memory_equal(mem.region[0].hva + 63 * MIB, zeros, sizeof(zeros));
+    assert_null(mem.region[0].dirty);
+    mem_destroy(&mem);
+}
+
+static void test_mem_create_up_to_first_hole_stays_one_region(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, MEM_HOLE32_START, false);
+
+    assert_int_equal(mem.count, 1);
+    expect_region(&mem, 0, 0, MEM_HOLE32_START);
+    mem_destroy(&mem);
+}
+
+static void test_mem_create_one_mib_more_goes_above_first_hole(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, MEM_HOLE32_START + MIB, false);
+
+    assert_int_equal(mem.count, 2);
+    expect_region(&mem, 1, MEM_HOLE32_END, MIB);
+    mem_destroy(&mem);
+}
+
+static void test_mem_create_large_goes_around_both_holes(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, ABOVE_BOTH_HOLES, false);
+
+    assert_int_equal(mem.count, 3);
+    expect_region(&mem, 0, 0, 3 * GIB);
+    expect_region(&mem, 1, 4 * GIB, 252 * GIB);
+    expect_region(&mem, 2, 512 * GIB, 45 * GIB);
+    assert_int_equal(mem_size(&mem), ABOVE_BOTH_HOLES);
+    mem_destroy(&mem);
+}
+
+/* KVM wants slots that do not share a host page, and huge pages want 2 MiB alignment. */
+static void test_mem_regions_follow_each_other_in_aligned_mapping(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 5 * GIB, false);
+
+    assert_int_equal((uintptr_t)mem.region[0].hva % (2 * MIB), 0);
+    assert_ptr_equal(mem.region[1].hva, mem.region[0].hva + mem.region[0].size);
+    assert_true(mem.region[0].hva >= (uint8_t *)mem.map);
+    assert_true(
+        range_fits((uint64_t)(mem.region[0].hva - (uint8_t *)mem.map), 5 * GIB, mem.map_size));
+    mem_destroy(&mem);
+}
+
+static void test_mem_create_with_transparent_huge_pages_is_usable(void **state)
+{
+    struct mem mem;
+    uint32_t value = 0x12345678, back = 0;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 4 * MIB, MEM_PAGES_TRANSPARENT, false, NULL), 0);
+
+    assert_int_equal(mem_write(&mem, GPA(0x1000), &value, sizeof(value)), 0);
+    assert_int_equal(mem_read(&mem, GPA(0x1000), &back, sizeof(back)), 0);
+    assert_int_equal(back, value);
+    mem_destroy(&mem);
+}
+
+static void test_mem_create_refuses_sizes_no_host_has(void **state)
+{
+    static const uint64_t sizes[] = {0, UINT64_C(1) << 46, UINT64_MAX, UINT64_MAX - MIB + 1};
+    struct mem mem;
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        assert_int_equal(mem_create(&mem, sizes[i], MEM_PAGES_DEFAULT, true, &e), -ENOMEM);
+        assert_string_equal(e.text, "Cannot create mmap region: Cannot allocate memory "
+                                    "(os error 12)");
+        assert_int_equal(mem.count, 0);
+        mem_destroy(&mem);
+    }
+}
+
+static void test_mem_destroy_accepts_zeroed_and_twice(void **state)
+{
+    struct mem mem = {0};
+
+    (void)state;
+    mem_destroy(&mem);
+    create(&mem, 2 * MIB, true);
+    mem_destroy(&mem);
+    assert_int_equal(mem.count, 0);
+    assert_null(mem_readable(&mem, GPA(0), 1));
+    mem_destroy(&mem);
+}
+
+/* ---- translation ---- */
+
+static void test_mem_translates_whole_region_and_its_last_byte(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 2 * MIB, false);
+
+    assert_ptr_equal(mem_readable(&mem, GPA(0), 2 * MIB), mem.region[0].hva);
+    assert_ptr_equal(mem_readable(&mem, GPA(2 * MIB - 1), 1), mem.region[0].hva + 2 * MIB - 1);
+    assert_ptr_equal(mem_writable(&mem, GPA(0x1234), 5), mem.region[0].hva + 0x1234);
+    mem_destroy(&mem);
+}
+
+static void test_mem_refuses_range_past_end(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 2 * MIB, false);
+
+    assert_null(mem_readable(&mem, GPA(0), 2 * MIB + 1));
+    assert_null(mem_readable(&mem, GPA(2 * MIB - 1), 2));
+    assert_null(mem_readable(&mem, GPA(2 * MIB), 1));
+    assert_null(mem_writable(&mem, GPA(2 * MIB), 1));
+    assert_null(mem_readable(&mem, GPA(3 * MIB), 1));
+    mem_destroy(&mem);
+}
+
+static void test_mem_refuses_range_that_overflows(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 5 * GIB, false);
+
+    assert_null(mem_readable(&mem, GPA(1), UINT64_MAX));
+    assert_null(mem_readable(&mem, GPA(UINT64_MAX), 1));
+    assert_null(mem_readable(&mem, GPA(UINT64_MAX), UINT64_MAX));
+    assert_null(mem_readable(&mem, GPA(UINT64_MAX - 7), 16));
+    assert_null(mem_writable(&mem, GPA(4 * GIB), UINT64_MAX - 4 * GIB + 1));
+    assert_null(mem_writable(&mem, GPA(5 * GIB), UINT64_MAX - 4 * GIB));
+    mem_destroy(&mem);
+}
+
+static void test_mem_refuses_holes_and_what_reaches_into_them(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, ABOVE_BOTH_HOLES, false);
+
+    assert_non_null(mem_readable(&mem, GPA(MEM_HOLE32_START - 8), 8));
+    assert_null(mem_readable(&mem, GPA(MEM_HOLE32_START - 4), 8));
+    assert_null(mem_readable(&mem, GPA(MEM_HOLE32_START), 1));
+    assert_null(mem_readable(&mem, GPA(0xfee00000), 4));
+    assert_null(mem_readable(&mem, GPA(MEM_HOLE32_END - 4), 8));
+    assert_non_null(mem_readable(&mem, GPA(MEM_HOLE32_END), 8));
+
+    assert_non_null(mem_readable(&mem, GPA(MEM_HOLE64_START - 8), 8));
+    assert_null(mem_readable(&mem, GPA(MEM_HOLE64_START - 4), 8));
+    assert_null(mem_readable(&mem, GPA(MEM_HOLE64_END - 1), 1));
+    assert_non_null(mem_readable(&mem, GPA(MEM_HOLE64_END), 1));
+    mem_destroy(&mem);
+}
+
+/* Host memory is contiguous across a hole; guest memory is not, and must not look so. */
+static void test_mem_refuses_range_from_one_region_to_next(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 5 * GIB, false);
+
+    assert_null(mem_readable(&mem, GPA(2 * GIB), 3 * GIB));
+    assert_null(mem_writable(&mem, GPA(0), 5 * GIB));
+    mem_destroy(&mem);
+}
+
+static void test_mem_empty_range_must_still_start_in_ram(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 2 * MIB, true);
+
+    assert_non_null(mem_readable(&mem, GPA(0), 0));
+    assert_ptr_equal(mem_writable(&mem, GPA(2 * MIB), 0), mem.region[0].hva + 2 * MIB);
+    assert_null(mem_readable(&mem, GPA(2 * MIB + 1), 0));
+    assert_int_equal(count_dirty(&mem.region[0]), 0);
+    mem_destroy(&mem);
+}
+
+/* ---- copying ---- */
+
+static void test_mem_write_then_read_gives_same_bytes(void **state)
+{
+    static const char words[] = "a page boundary lies in here";
+    struct mem mem;
+    char back[sizeof(words)];
+
+    (void)state;
+    create(&mem, 5 * GIB, false);
+
+    assert_int_equal(mem_write(&mem, GPA(4 * GIB + PAGE_SIZE - 10), words, sizeof(words)), 0);
+    assert_int_equal(mem_read(&mem, GPA(4 * GIB + PAGE_SIZE - 10), back, sizeof(back)), 0);
+
+    assert_string_equal(back, words);
+    assert_memory_equal(mem.region[1].hva + PAGE_SIZE - 10, words, sizeof(words));
+    mem_destroy(&mem);
+}
+
+static void test_mem_copies_of_bad_range_move_nothing(void **state)
+{
+    struct mem mem;
+    char buffer[8] = "before!";
+
+    (void)state;
+    create(&mem, 2 * MIB, true);
+
+    assert_int_equal(mem_read(&mem, GPA(2 * MIB - 4), buffer, sizeof(buffer)), -EFAULT);
+    assert_string_equal(buffer, "before!");
+    assert_int_equal(mem_write(&mem, GPA(2 * MIB - 4), buffer, sizeof(buffer)), -EFAULT);
+    assert_memory_equal(mem.region[0].hva + 2 * MIB - 4, "\0\0\0\0", 4);
+    assert_int_equal(count_dirty(&mem.region[0]), 0);
+    mem_destroy(&mem);
+}
+
+/* ---- dirty pages ---- */
+
+static void test_mem_writable_marks_exactly_touched_pages(void **state)
+{
+    static const struct {
+        uint64_t offset, len, first, last;
+    } cases[] = {
+        {0, 1, 0, 0},
+        {PAGE_SIZE - 1, 1, 0, 0},
+        {PAGE_SIZE - 1, 2, 0, 1},
+        {5 * PAGE_SIZE, PAGE_SIZE, 5, 5},
+        {5 * PAGE_SIZE, PAGE_SIZE + 1, 5, 6},
+        {63 * PAGE_SIZE, 2 * PAGE_SIZE, 63, 64},        /* two words of the bitmap */
+        {10 * PAGE_SIZE + 1, 200 * PAGE_SIZE, 10, 210}, /* whole words between them */
+        {4 * MIB - 1, 1, 4 * MIB / PAGE_SIZE - 1, 4 * MIB / PAGE_SIZE - 1},
+        {0, 4 * MIB, 0, 4 * MIB / PAGE_SIZE - 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct mem mem;
+
+        create(&mem, 4 * MIB, true);
+        assert_non_null(mem_writable(&mem, GPA(cases[i].offset), cases[i].len));
+        for (uint64_t page = 0; page < 4 * MIB / PAGE_SIZE; page++)
+            assert_int_equal(is_dirty(&mem.region[0], page),
+                             page >= cases[i].first && page <= cases[i].last);
+        mem_destroy(&mem);
+    }
+}
+
+static void test_mem_dirty_pages_are_kept_per_region(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    create(&mem, MEM_HOLE32_START + MIB, true);
+
+    assert_int_equal(mem_write(&mem, GPA(MEM_HOLE32_END + 7 * PAGE_SIZE), "x", 1), 0);
+
+    assert_int_equal(count_dirty(&mem.region[0]), 0);
+    assert_int_equal(count_dirty(&mem.region[1]), 1);
+    assert_true(is_dirty(&mem.region[1], 7));
+    mem_destroy(&mem);
+}
+
+static void test_mem_reading_marks_nothing(void **state)
+{
+    struct mem mem;
+    uint64_t value;
+
+    (void)state;
+    create(&mem, 2 * MIB, true);
+
+    assert_non_null(mem_readable(&mem, GPA(0), 2 * MIB));
+    assert_int_equal(mem_read(&mem, GPA(64), &value, sizeof(value)), 0);
+
+    assert_int_equal(count_dirty(&mem.region[0]), 0);
+    mem_destroy(&mem);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mem_create_small_is_one_zeroed_region_at_zero),
+        cmocka_unit_test(test_mem_create_up_to_first_hole_stays_one_region),
+        cmocka_unit_test(test_mem_create_one_mib_more_goes_above_first_hole),
+        cmocka_unit_test(test_mem_create_large_goes_around_both_holes),
+        cmocka_unit_test(test_mem_regions_follow_each_other_in_aligned_mapping),
+        cmocka_unit_test(test_mem_create_with_transparent_huge_pages_is_usable),
+        cmocka_unit_test(test_mem_create_refuses_sizes_no_host_has),
+        cmocka_unit_test(test_mem_destroy_accepts_zeroed_and_twice),
+        cmocka_unit_test(test_mem_translates_whole_region_and_its_last_byte),
+        cmocka_unit_test(test_mem_refuses_range_past_end),
+        cmocka_unit_test(test_mem_refuses_range_that_overflows),
+        cmocka_unit_test(test_mem_refuses_holes_and_what_reaches_into_them),
+        cmocka_unit_test(test_mem_refuses_range_from_one_region_to_next),
+        cmocka_unit_test(test_mem_empty_range_must_still_start_in_ram),
+        cmocka_unit_test(test_mem_write_then_read_gives_same_bytes),
+        cmocka_unit_test(test_mem_copies_of_bad_range_move_nothing),
+        cmocka_unit_test(test_mem_writable_marks_exactly_touched_pages),
+        cmocka_unit_test(test_mem_dirty_pages_are_kept_per_region),
+        cmocka_unit_test(test_mem_reading_marks_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tests of vmm/base/state.c, and the gate that every saved state of the program passes: its table
+ * covers its struct, and its shape is the one written down here. Whoever adds a device adds a line
+ * to `known`; whoever changes a table raises its version and writes down the new fingerprint.
+ */
+#include "tests/unit/unit.h"
+#include "vmm/base/state.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Of the table below: FNV-1a, computed apart from the code under test. */
+#define SAMPLE_GOLDEN 0x8c19b440u
+
+struct sample {
+    uint64_t address;
+    uint32_t flags;
+    uint16_t size, index;
+    uint8_t bytes[6];
+    uint16_t pad;
+};
+
+static const struct state_field sample_fields[] = {
+    STATE_FIELD(struct sample, address), STATE_FIELD(struct sample, flags),
+    STATE_SAME(struct sample, size),     STATE_FIELD(struct sample, index),
+    STATE_ARRAY(struct sample, bytes),   STATE_FIELD(struct sample, pad),
+};
+
+static const struct state_desc sample_desc = STATE_DESC("sample", 3, struct sample, sample_fields);
+
+static const struct sample example = {
+    .address = 0x1122334455667788,
+    .flags = 0xa0b0c0d0,
+    .size = 256,
+    .index = 0x0102,
+    .bytes = {1, 2, 3, 4, 5, 6},
+};
+
+/* The same table with one row changed, or with fewer rows. */
+static struct state_desc changed(struct state_field *fields, unsigned row, struct state_field to)
+{
+    struct state_desc desc = sample_desc;
+
+    memcpy(fields, sample_fields, sizeof(sample_fields));
+    fields[row] = to;
+    desc.field = fields;
+    return desc;
+}
+
+/* ---- coverage ---- */
+
+static void test_state_tiles_accepts_table_that_covers_struct(void **state)
+{
+    (void)state;
+    assert_true(state_desc_tiles(&sample_desc));
+}
+
+static void test_state_tiles_rejects_missing_row(void **state)
+{
+    struct state_field fields[ARRAY_SIZE(sample_fields)];
+
+    (void)state;
+    for (uint32_t missing = 0; missing < ARRAY_SIZE(sample_fields); missing++) {
+        struct state_desc desc = sample_desc;
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < ARRAY_SIZE(sample_fields); i++)
+            if (i != missing)
+                fields[n++] = sample_fields[i];
+        desc.field = fields;
+        desc.count = n;
+        assert_false(state_desc_tiles(&desc));
+    }
+}
+
+static void test_state_tiles_rejects_doubled_row(void **state)
+{
+    struct state_field fields[ARRAY_SIZE(sample_fields)];
+    struct state_desc desc = changed(fields, 3, sample_fields[2]);
+
+    (void)state;
+    assert_false(state_desc_tiles(&desc));
+}
+
+static void test_state_tiles_rejects_rows_out_of_order(void **state)
+{
+    struct state_field fields[ARRAY_SIZE(sample_fields)];
+    struct state_desc desc = changed(fields, 2, sample_fields[3]);
+
+    (void)state;
+    fields[3] = sample_fields[2];
+    assert_false(state_desc_tiles(&desc));
+}
+
+static void test_state_tiles_rejects_padding_hole(void **state)
+{
+    struct holed {
+        uint32_t first; /* four bytes that no row names follow */
+        uint64_t second;
+    };
+    static const struct state_field fields[] = {
+        STATE_FIELD(struct holed, first),
+        STATE_FIELD(struct holed, second),
+    };
+    static const struct state_desc desc = STATE_DESC("holed", 1, struct holed, fields);
+
+    (void)state;
+    assert_false(state_desc_tiles(&desc));
+}
+
+static void test_state_tiles_rejects_padding_at_end(void **state)
+{
+    struct tailed {
+        uint64_t first;
+        uint8_t second;
+    };
+    static const struct state_field fields[] = {
+        STATE_FIELD(struct tailed, first),
+        STATE_FIELD(struct tailed, second),
+    };
+    static const struct state_desc desc = STATE_DESC("tailed", 1, struct tailed, fields);
+
+    (void)state;
+    assert_false(state_desc_tiles(&desc));
+}
+
+static void test_state_tiles_rejects_array_listed_as_scalar(void **state)
+{
+    struct state_field row = sample_fields[4], fields[ARRAY_SIZE(sample_fields)];
+
+    (void)state;
+    row.count = 1;
+    struct state_desc desc = changed(fields, 4, row);
+    assert_false(state_desc_tiles(&desc));
+}
+
+/* ---- encoding ---- */
+
+static void test_state_encode_is_little_endian_in_order(void **state)
+{
+    static const uint8_t expected[] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
+                                       0xd0, 0xc0, 0xb0, 0xa0, 0x00, 0x01, 0x02, 0x01,
+                                       1,    2,    3,    4,    5,    6,    0,    0};
+    uint8_t out[sizeof(expected) + 1] = {[sizeof(expected)] = 0xee};
+
+    (void)state;
+    assert_int_equal(state_encode(&sample_desc, &example, out, sizeof(out)), sizeof(expected));
+
+    assert_memory_equal(out, expected, sizeof(expected));
+    assert_int_equal(out[sizeof(expected)], 0xee);
+}
+
+static void test_state_encode_without_room_writes_nothing(void **state)
+{
+    uint8_t out[sizeof(struct sample)] = {0xee};
+
+    (void)state;
+    assert_int_equal(state_encode(&sample_desc, &example, out, sizeof(out) - 1), -ENOSPC);
+    assert_int_equal(out[0], 0xee);
+}
+
+static void test_state_decode_of_encoded_gives_same_struct(void **state)
+{
+    uint8_t bytes[sizeof(struct sample)];
+    struct sample back = {.size = 256};
+
+    (void)state;
+    assert_int_equal(state_encode(&sample_desc, &example, bytes, sizeof(bytes)), sizeof(bytes));
+
+    assert_int_equal(state_decode(&sample_desc, bytes, sizeof(bytes), &back, NULL), 0);
+    assert_memory_equal(&back, &example, sizeof(back));
+}
+
+static void test_state_decode_of_wrong_length_changes_nothing(void **state)
+{
+    static const size_t lengths[] = {0, sizeof(struct sample) - 1, sizeof(struct sample) + 1};
+    const uint8_t bytes[sizeof(struct sample) + 1] = {0};
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+        struct sample back = example;
+
+        assert_int_equal(state_decode(&sample_desc, bytes, lengths[i], &back, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "sample"));
+        assert_memory_equal(&back, &example, sizeof(back));
+    }
+}
+
+/* A row before the compared one must not have been loaded either. */
+static void test_state_decode_onto_different_device_changes_nothing(void **state)
+{
+    uint8_t bytes[sizeof(struct sample)];
+    struct sample configured = {.address = 7, .size = 128}, before = configured;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(state_encode(&sample_desc, &example, bytes, sizeof(bytes)), sizeof(bytes));
+
+    assert_int_equal(state_decode(&sample_desc, bytes, sizeof(bytes), &configured, &e), -EINVAL);
+
+    assert_string_equal(e.text, "The saved size of sample differs from the configured device's.");
+    assert_memory_equal(&configured, &before, sizeof(before));
+}
+
+/* ---- fingerprints ---- */
+
+static void test_state_fingerprint_is_golden(void **state)
+{
+    (void)state;
+    assert_int_equal(state_fingerprint(&sample_desc), SAMPLE_GOLDEN);
+}
+
+static void test_state_fingerprint_notices_every_change_of_shape(void **state)
+{
+    struct state_field fields[ARRAY_SIZE(sample_fields)], row;
+    struct state_desc desc = sample_desc;
+    uint32_t golden = state_fingerprint(&sample_desc);
+
+    (void)state;
+    desc.version++;
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+    desc = sample_desc;
+    desc.name = "sampl";
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+    desc = sample_desc;
+    desc.count--;
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+
+    row = sample_fields[3];
+    row.name = "indez";
+    desc = changed(fields, 3, row);
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+    row = sample_fields[3];
+    row.size = 4;
+    desc = changed(fields, 3, row);
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+    row = sample_fields[4];
+    row.count = 5;
+    desc = changed(fields, 4, row);
+    assert_int_not_equal(state_fingerprint(&desc), golden);
+}
+
+/* ---- every saved state of the program ---- */
+
+struct known_state {
+    const struct state_desc *desc;
+    uint32_t version, fingerprint;
+};
+
+static const struct known_state known[] = {
+    {&sample_desc, 3, SAMPLE_GOLDEN}, /* so that the walk below is never an empty one */
+};
+
+static void test_every_saved_state_covers_its_struct(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        const struct state_desc *desc = known[i].desc;
+
+        if (!state_desc_tiles(desc))
+            fail_msg("the rows of %s do not cover its struct", desc->name);
+        assert_in_range(strlen(desc->name), 1, 15);
+    }
+}
+
+static void test_every_saved_state_has_fingerprint_of_its_version(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        const struct state_desc *desc = known[i].desc;
+        uint32_t fingerprint = state_fingerprint(desc);
+
+        if (desc->version != known[i].version || fingerprint != known[i].fingerprint)
+            fail_msg("%s is now version %u with fingerprint %#x: a changed table needs a new "
+                     "version, and both written down in this file",
+                     desc->name, desc->version, fingerprint);
+    }
+}
+
+static void test_every_saved_state_has_name_of_its_own(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(known[i].desc->name, known[j].desc->name);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_state_tiles_accepts_table_that_covers_struct),
+        cmocka_unit_test(test_state_tiles_rejects_missing_row),
+        cmocka_unit_test(test_state_tiles_rejects_doubled_row),
+        cmocka_unit_test(test_state_tiles_rejects_rows_out_of_order),
+        cmocka_unit_test(test_state_tiles_rejects_padding_hole),
+        cmocka_unit_test(test_state_tiles_rejects_padding_at_end),
+        cmocka_unit_test(test_state_tiles_rejects_array_listed_as_scalar),
+        cmocka_unit_test(test_state_encode_is_little_endian_in_order),
+        cmocka_unit_test(test_state_encode_without_room_writes_nothing),
+        cmocka_unit_test(test_state_decode_of_encoded_gives_same_struct),
+        cmocka_unit_test(test_state_decode_of_wrong_length_changes_nothing),
+        cmocka_unit_test(test_state_decode_onto_different_device_changes_nothing),
+        cmocka_unit_test(test_state_fingerprint_is_golden),
+        cmocka_unit_test(test_state_fingerprint_notices_every_change_of_shape),
+        cmocka_unit_test(test_every_saved_state_covers_its_struct),
+        cmocka_unit_test(test_every_saved_state_has_fingerprint_of_its_version),
+        cmocka_unit_test(test_every_saved_state_has_name_of_its_own),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

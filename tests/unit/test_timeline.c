@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of vmm/base/timeline.c. Its stamps are the process's, so one test uses one stage. */
+#include "tests/unit/unit.h"
+#include "vmm/base/timeline.h"
+
+static void test_timeline_stage_not_reached_is_zero(void **state)
+{
+    (void)state;
+    assert_int_equal(timeline_ns(TIMELINE_INIT), 0);
+}
+
+static void test_timeline_stamp_is_monotonic_clock(void **state)
+{
+    uint64_t before = now_ns();
+
+    (void)state;
+    timeline_stamp(TIMELINE_EXEC);
+
+    assert_in_range(timeline_ns(TIMELINE_EXEC), before, now_ns());
+}
+
+static void test_timeline_first_stamp_wins(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    timeline_stamp(TIMELINE_GUEST);
+    first = timeline_ns(TIMELINE_GUEST);
+    while (now_ns() == first)
+        ;
+    timeline_stamp(TIMELINE_GUEST);
+
+    assert_int_equal(timeline_ns(TIMELINE_GUEST), first);
+}
+
+static void test_timeline_stages_have_distinct_names(void **state)
+{
+    (void)state;
+    for (int i = 0; i < TIMELINE_COUNT; i++) {
+        assert_non_null(timeline_name((enum timeline_stage)i));
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(timeline_name((enum timeline_stage)i),
+                                    timeline_name((enum timeline_stage)j));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_timeline_stage_not_reached_is_zero),
+        cmocka_unit_test(test_timeline_stamp_is_monotonic_clock),
+        cmocka_unit_test(test_timeline_first_stamp_wins),
+        cmocka_unit_test(test_timeline_stages_have_distinct_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
