@@ -9,11 +9,11 @@
 
 #include "vm.h"
 
-#define MEMORY        (64UL << 20)
-#define LAPIC_ADDRESS 0xfee00000U
+#define MEMORY         (64UL << 20)
+#define LAPIC_ADDRESS  0xfee00000U
 #define IOAPIC_ADDRESS 0xfec00000U
-#define IOAPIC_PINS   24
-#define SERIAL_IRQ    4
+#define IOAPIC_PINS    24
+#define SERIAL_IRQ     4
 
 static void put32(uint8_t *at, uint32_t value)
 {

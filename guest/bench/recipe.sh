@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Programs for the host that a boot is measured against, and the stopwatch. Read by guest/build.
+# Programs for the host: what a boot is measured against, a stopwatch, and the other end of
+# test-init's disk commands. Read by guest/build.
 
-bench_programs=(floor kfloor stopwatch)
+bench_programs=(floor kfloor stopwatch pattern)
 
 recipe_digest()
 {
-    digest "$guest"/bench/*.[ch] "$guest/bench/recipe.sh" -- "$(package_version libc6-dev)" \
+    digest "$guest"/bench/*.[ch] "$guest/init/pattern.h" "$guest/bench/recipe.sh" -- "$(package_version libc6-dev)" \
         "$(gcc -dumpfullversion)"
 }
 
@@ -17,6 +18,6 @@ recipe_build()
     for name in "${bench_programs[@]}"; do
         say "compiling $name"
         gcc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wconversion -static -s \
-            -o "$out/$name" "$guest/bench/$name.c"
+            -I "$guest/.." -o "$out/$name" "$guest/bench/$name.c"
     done
 }

@@ -7,7 +7,6 @@
 #ifndef MAYFLY_GUEST_BENCH_VM_H
 #define MAYFLY_GUEST_BENCH_VM_H
 
-#include <asm/bootparam.h>
 #include <elf.h>
 #include <err.h>
 #include <fcntl.h>
@@ -15,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <asm/bootparam.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -146,13 +146,13 @@ static inline void vm_set_entry(struct vm *vm, uint64_t entry)
 {
     uint64_t *pml4 = (void *)(vm->mem + GPA_PML4), *pdpt = (void *)(vm->mem + GPA_PDPT);
     uint64_t *pd = (void *)(vm->mem + GPA_PD), *gdt = (void *)(vm->mem + GPA_GDT);
-    struct kvm_segment code = {.limit = ~0U, .selector = 8, .type = 11, .present = 1, .s = 1,
-                               .l = 1, .g = 1};
-    struct kvm_segment data = {.limit = ~0U, .selector = 16, .type = 3, .present = 1, .s = 1,
-                               .db = 1, .g = 1};
+    struct kvm_segment code = {
+        .limit = ~0U, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
+    struct kvm_segment data = {
+        .limit = ~0U, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
     struct kvm_sregs sregs;
-    struct kvm_regs regs = {.rip = entry, .rflags = 2, .rsp = GPA_STACK, .rbp = GPA_STACK,
-                            .rsi = GPA_ZERO_PAGE};
+    struct kvm_regs regs = {
+        .rip = entry, .rflags = 2, .rsp = GPA_STACK, .rbp = GPA_STACK, .rsi = GPA_ZERO_PAGE};
 
     pml4[0] = GPA_PDPT | 3;
     pdpt[0] = GPA_PD | 3;
@@ -166,9 +166,9 @@ static inline void vm_set_entry(struct vm *vm, uint64_t entry)
     sregs.gdt.base = GPA_GDT;
     sregs.gdt.limit = 31;
     sregs.cr3 = GPA_PML4;
-    sregs.cr4 |= 0x20;        /* PAE */
-    sregs.cr0 |= 0x80000001;  /* PG, PE */
-    sregs.efer |= 0x500;      /* LMA, LME */
+    sregs.cr4 |= 0x20;       /* PAE */
+    sregs.cr0 |= 0x80000001; /* PG, PE */
+    sregs.efer |= 0x500;     /* LMA, LME */
     sregs.cs = code;
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs) || ioctl(vm->vcpu, KVM_SET_REGS, &regs))

@@ -22,13 +22,12 @@ static inline int boot_timer_stamp(void)
 
     if (fd < 0)
         return -1;
-    volatile unsigned char *page =
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, BOOT_TIMER_GPA);
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, BOOT_TIMER_GPA);
     close(fd);
     if (page == MAP_FAILED)
         return -1;
-    *page = BOOT_TIMER_UP;
-    munmap((void *)page, 4096);
+    *(volatile unsigned char *)page = BOOT_TIMER_UP;
+    munmap(page, 4096);
     return 0;
 }
 

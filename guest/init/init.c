@@ -8,6 +8,8 @@
  * name with a dot in it would be taken for a module's parameter and dropped, except after "--".
  */
 
+#include "boot_timer.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,8 +19,6 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-
-#include "boot_timer.h"
 
 static int has_argument(char **argv, const char *word)
 {
@@ -44,8 +44,8 @@ int main(int argc, char **argv)
     int fd = open("/dev/ttyS0", O_WRONLY);
     if (fd < 0)
         fd = 1;
-    int len = snprintf(line, sizeof(line), "INIT up %ld.%06ld\n", (long)up.tv_sec,
-                       up.tv_nsec / 1000);
+    int len =
+        snprintf(line, sizeof(line), "INIT up %ld.%06ld\n", (long)up.tv_sec, up.tv_nsec / 1000);
     if (write(fd, line, (size_t)len) != len)
         return 1; /* the kernel panics: louder than a run without figures */
     reboot(RB_AUTOBOOT);
