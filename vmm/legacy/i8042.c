@@ -70,7 +70,8 @@ static const struct state_field i8042_fields[] = {
 };
 const struct state_desc i8042_state_desc = STATE_DESC("i8042", 1, struct i8042_state, i8042_fields);
 
-/* ---- the output buffer ------------------------------------------------------------------------------ */
+/* ---- the output buffer
+ * ------------------------------------------------------------------------------ */
 
 static bool keyboard_can_talk(const struct i8042_state *s)
 {
@@ -128,7 +129,8 @@ static uint8_t output_pop(struct i8042_state *s)
     return byte;
 }
 
-/* ---- the controller --------------------------------------------------------------------------------- */
+/* ---- the controller
+ * --------------------------------------------------------------------------------- */
 
 static void pulse_reset(struct i8042 *i8042)
 {
@@ -206,7 +208,8 @@ static void controller_parameter(struct i8042 *i8042, uint8_t value)
     }
 }
 
-/* ---- the keyboard ----------------------------------------------------------------------------------- */
+/* ---- the keyboard
+ * ----------------------------------------------------------------------------------- */
 
 static void keyboard_identify(struct i8042_state *s)
 {
@@ -299,7 +302,8 @@ void i8042_ctrl_alt_del(struct i8042 *i8042)
     update_irq(i8042);
 }
 
-/* ---- bus -------------------------------------------------------------------------------------------- */
+/* ---- bus
+ * -------------------------------------------------------------------------------------------- */
 
 static uint8_t read_status(const struct i8042_state *s)
 {
@@ -378,7 +382,8 @@ static void command_write(void *owner, uint64_t offset, const void *data, unsign
     i8042_write(owner, (unsigned)(PORT_COMMAND + offset), data, len);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
 
 void i8042_init(struct i8042 *i8042, const struct irq_line *irq, void (*reset)(void *owner),
                 void *owner)
@@ -396,8 +401,8 @@ int i8042_attach(struct i8042 *i8042, struct bus *pio, struct err *e)
 {
     /* Port 0x61 between them belongs to the timer. */
     const struct bus_range data = {"keyboard data", PORT_DATA, 1, i8042, data_read, data_write};
-    const struct bus_range command = {"keyboard controller", PORT_COMMAND, 1, i8042, command_read,
-                                      command_write};
+    const struct bus_range command = {"keyboard controller", PORT_COMMAND, 1, i8042,
+                                      command_read,          command_write};
     int ret = bus_add(pio, &data, e);
 
     return ret < 0 ? ret : bus_add(pio, &command, e);

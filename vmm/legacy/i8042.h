@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * i8042.h owns the keyboard controller and the keyboard behind it, at I/O ports 0x60 and 0x64, IRQ 1. A
- * guest needs them for two things: to end the machine (command 0xfe pulses the reset line; Linux's
- * `reboot=k`), and to hear Ctrl-Alt-Del. The rest is what Linux's i8042 and atkbd drivers ask before they
- * attach, answered at once, so that no probe waits for its time-out. There is no mouse port.
+ * i8042.h owns the keyboard controller and the keyboard behind it, at I/O ports 0x60 and 0x64,
+ * IRQ 1. A guest needs them for two things: to end the machine (command 0xfe pulses the reset line;
+ * Linux's `reboot=k`), and to hear Ctrl-Alt-Del. The rest is what Linux's i8042 and atkbd drivers
+ * ask before they attach, answered at once, so that no probe waits for its time-out. There is no
+ * mouse port.
  *
- * What the controller answers is seen before what the keyboard says. Keyboard codes are of set 2, or of
- * set 1 once the guest turns on translation. Facts: IBM PS/2 technical reference, keyboard controller.
+ * What the controller answers is seen before what the keyboard says. Keyboard codes are of set 2,
+ * or of set 1 once the guest turns on translation. Facts: IBM PS/2 technical reference, keyboard
+ * controller.
  *
  * Under the machine lock.
  */
@@ -42,7 +44,8 @@ extern const struct state_desc i8042_state_desc;
 struct i8042 {
     struct i8042_state state;
     const struct irq_line *irq;
-    void (*reset)(void *owner); /* the guest pulsed the reset line; on its vCPU thread, under the lock */
+    void (*reset)(
+        void *owner); /* the guest pulsed the reset line; on its vCPU thread, under the lock */
     void *owner;
 };
 
@@ -51,8 +54,8 @@ void i8042_init(struct i8042 *i8042, const struct irq_line *irq, void (*reset)(v
 int i8042_attach(struct i8042 *i8042, struct bus *pio, struct err *e) __must_check;
 
 /*
- * Presses and releases Ctrl-Alt-Del. While the guest has not read an earlier press (the queue has no room
- * for another), that one stands and nothing is added.
+ * Presses and releases Ctrl-Alt-Del. While the guest has not read an earlier press (the queue has
+ * no room for another), that one stands and nothing is added.
  */
 void i8042_ctrl_alt_del(struct i8042 *i8042);
 

@@ -11,13 +11,13 @@
 
 /* Register offsets from the base port. */
 enum {
-    REG_DATA = 0,  /* receive buffer, transmit holding; divisor low */
-    REG_IER = 1,   /* interrupt enable; divisor high */
-    REG_IIR = 2,   /* interrupt identification (read), FIFO control (write) */
-    REG_LCR = 3,   /* line control */
-    REG_MCR = 4,   /* modem control */
-    REG_LSR = 5,   /* line status */
-    REG_MSR = 6,   /* modem status */
+    REG_DATA = 0, /* receive buffer, transmit holding; divisor low */
+    REG_IER = 1,  /* interrupt enable; divisor high */
+    REG_IIR = 2,  /* interrupt identification (read), FIFO control (write) */
+    REG_LCR = 3,  /* line control */
+    REG_MCR = 4,  /* modem control */
+    REG_LSR = 5,  /* line status */
+    REG_MSR = 6,  /* modem status */
     REG_SCRATCH = 7,
 };
 
@@ -58,30 +58,25 @@ enum {
 };
 
 /*
- * A transmitter looks at the line status once and finds it empty; who asks so many times in a row, and does
- * nothing else with the port, waits for input.
+ * A transmitter looks at the line status once and finds it empty; who asks so many times in a row,
+ * and does nothing else with the port, waits for input.
  */
 #define LSR_POLLS_OF_A_RECEIVER 16
 
 static const struct state_field serial_fields[] = {
-    STATE_FIELD(struct serial_state, ier),
-    STATE_FIELD(struct serial_state, fcr),
-    STATE_FIELD(struct serial_state, lcr),
-    STATE_FIELD(struct serial_state, mcr),
-    STATE_FIELD(struct serial_state, scratch),
-    STATE_FIELD(struct serial_state, divisor_low),
-    STATE_FIELD(struct serial_state, divisor_high),
-    STATE_FIELD(struct serial_state, overrun),
-    STATE_FIELD(struct serial_state, thre_pending),
-    STATE_FIELD(struct serial_state, irq_high),
-    STATE_FIELD(struct serial_state, rx_head),
-    STATE_FIELD(struct serial_state, rx_count),
+    STATE_FIELD(struct serial_state, ier),          STATE_FIELD(struct serial_state, fcr),
+    STATE_FIELD(struct serial_state, lcr),          STATE_FIELD(struct serial_state, mcr),
+    STATE_FIELD(struct serial_state, scratch),      STATE_FIELD(struct serial_state, divisor_low),
+    STATE_FIELD(struct serial_state, divisor_high), STATE_FIELD(struct serial_state, overrun),
+    STATE_FIELD(struct serial_state, thre_pending), STATE_FIELD(struct serial_state, irq_high),
+    STATE_FIELD(struct serial_state, rx_head),      STATE_FIELD(struct serial_state, rx_count),
     STATE_ARRAY(struct serial_state, rx),
 };
 const struct state_desc serial_state_desc =
     STATE_DESC("serial", 1, struct serial_state, serial_fields);
 
-/* ---- interrupts ------------------------------------------------------------------------------------- */
+/* ---- interrupts
+ * ------------------------------------------------------------------------------------- */
 
 /* The most urgent enabled cause, as the identification register shows it. */
 static uint8_t interrupt_cause(const struct serial_state *s)
@@ -106,7 +101,8 @@ static void update_irq(struct serial *serial)
     s->irq_high = high;
 }
 
-/* ---- receive ---------------------------------------------------------------------------------------- */
+/* ---- receive
+ * ---------------------------------------------------------------------------------------- */
 
 static unsigned rx_room(const struct serial_state *s)
 {
@@ -220,7 +216,8 @@ static uint8_t read_data(struct serial *serial)
     return byte;
 }
 
-/* ---- transmit --------------------------------------------------------------------------------------- */
+/* ---- transmit
+ * --------------------------------------------------------------------------------------- */
 
 static void send_out(struct serial *serial, uint8_t byte)
 {
@@ -262,7 +259,8 @@ static void write_data(struct serial *serial, uint8_t byte)
     update_irq(serial);
 }
 
-/* ---- the other registers ---------------------------------------------------------------------------- */
+/* ---- the other registers
+ * ---------------------------------------------------------------------------- */
 
 static void write_ier(struct serial *serial, uint8_t value)
 {
@@ -396,7 +394,8 @@ static void write_register(struct serial *serial, unsigned reg, uint8_t value)
     }
 }
 
-/* ---- bus -------------------------------------------------------------------------------------------- */
+/* ---- bus
+ * -------------------------------------------------------------------------------------------- */
 
 static void serial_read(void *owner, uint64_t offset, void *data, unsigned len)
 {
@@ -425,7 +424,8 @@ static void serial_write(void *owner, uint64_t offset, const void *data, unsigne
     write_register(serial, (unsigned)offset, from[0]);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
 
 void serial_init(struct serial *serial, struct loop *loop, const struct irq_line *irq)
 {

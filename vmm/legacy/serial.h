@@ -2,17 +2,20 @@
 /*
  * serial.h owns the serial port: a 16550A at I/O port 0x3f8, IRQ 4, the guest's console both ways.
  *
- * Output goes straight from the vCPU's exit to the host's descriptor (stream.h), one write(2) an exit: order
- * holds by itself, nothing is buffered, nothing waits. What a full pipe or the rate limiter refuses is
- * dropped and counted (metrics.uart), since a guest must never be stopped by whoever reads its console.
+ * Output goes straight from the vCPU's exit to the host's descriptor (stream.h), one write(2) an
+ * exit: order holds by itself, nothing is buffered, nothing waits. What a full pipe or the rate
+ * limiter refuses is dropped and counted (metrics.uart), since a guest must never be stopped by
+ * whoever reads its console.
  *
- * Input waits where it is, in the terminal or pipe, until the guest can take it: bytes move into the receive
- * FIFO only while it has room and while the guest receives (its receive interrupt is on, or it polls). A
- * Linux guest clears the FIFO when a process opens the port, so what is sent earlier would be lost there.
+ * Input waits where it is, in the terminal or pipe, until the guest can take it: bytes move into
+ * the receive FIFO only while it has room and while the guest receives (its receive interrupt is
+ * on, or it polls). A Linux guest clears the FIFO when a process opens the port, so what is sent
+ * earlier would be lost there.
  *
- * The line runs at infinite speed: a byte written has left at once, so the transmitter is always empty.
- * Modem inputs are fixed (clear to send, data set ready, carrier), except in loopback. OUT2 does not gate
- * the interrupt, as in other monitors. Facts: National Semiconductor PC16550D data sheet.
+ * The line runs at infinite speed: a byte written has left at once, so the transmitter is always
+ * empty. Modem inputs are fixed (clear to send, data set ready, carrier), except in loopback. OUT2
+ * does not gate the interrupt, as in other monitors. Facts: National Semiconductor PC16550D data
+ * sheet.
  *
  * Under the machine lock; the functions that touch the loop: loop thread or before loop_run.
  */
@@ -53,9 +56,9 @@ struct serial {
     struct loop *loop;
     struct op input_op;
     struct deferred input_resume;
-    bool input_armed;  /* input_op is in the ring */
-    bool input_ended;  /* end of file, an error, or there never was one */
-    bool quiesced;     /* paused: the guest's state must not change */
+    bool input_armed;   /* input_op is in the ring */
+    bool input_ended;   /* end of file, an error, or there never was one */
+    bool quiesced;      /* paused: the guest's state must not change */
     unsigned lsr_polls; /* reads of the line status in a row */
 };
 
@@ -74,8 +77,8 @@ void serial_set_limiter(struct serial *serial, const struct token_bucket_config 
 void serial_set_input(struct serial *serial, int fd);
 
 /*
- * Stops input from changing the guest's state, and lets it again. Bytes stay on the host's side meanwhile.
- * A poll may still be in the ring after quiesce: its completion touches no state.
+ * Stops input from changing the guest's state, and lets it again. Bytes stay on the host's side
+ * meanwhile. A poll may still be in the ring after quiesce: its completion touches no state.
  */
 void serial_quiesce(struct serial *serial);
 void serial_resume(struct serial *serial);

@@ -70,7 +70,8 @@ static bool ready_now(int fd, short events)
     return poll(&p, 1, 0) == 1;
 }
 
-/* The kernel's result in our convention: a call that a signal interrupted is one that may be tried again. */
+/* The kernel's result in our convention: a call that a signal interrupted is one that may be tried
+ * again. */
 static int result(ssize_t n)
 {
     if (n >= 0)

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stream.h owns the host's end of the serial console: a descriptor that is read and written without ever
- * waiting, whatever it is and whoever shares it.
+ * stream.h owns the host's end of the serial console: a descriptor that is read and written without
+ * ever waiting, whatever it is and whoever shares it.
  *
- * O_NONBLOCK belongs to the open file description, so setting it on standard output would also set it for
- * the shell and every other process that inherited it. Instead:
+ * O_NONBLOCK belongs to the open file description, so setting it on standard output would also set
+ * it for the shell and every other process that inherited it. Instead:
  *
- *      pipe, FIFO, terminal    opened anew through /proc/self/fd with O_NONBLOCK: a description of our own
- *      socket                  MSG_DONTWAIT on each call
- *      file, /dev/null, ...    used as it is: these do not wait for a peer, and a file opened anew would
- *                              start at offset 0 and overwrite what others wrote
- *      cannot be opened anew   poll(2) before each call (no /proc; a pipe of another user): right unless
- *                              another process takes the room or the bytes in between
+ *      pipe, FIFO, terminal    opened anew through /proc/self/fd with O_NONBLOCK: a description of
+ * our own socket                  MSG_DONTWAIT on each call file, /dev/null, ...    used as it is:
+ * these do not wait for a peer, and a file opened anew would start at offset 0 and overwrite what
+ * others wrote cannot be opened anew   poll(2) before each call (no /proc; a pipe of another user):
+ * right unless another process takes the room or the bytes in between
  *
  * Under the machine lock.
  */
@@ -39,23 +38,25 @@ struct stream {
 void stream_from_fd(struct stream *stream, int fd, bool for_reading);
 
 /*
- * Opens `path` for output: a file, created if missing and appended to, or a FIFO, which needs no reader yet
- * and outlives the readers it has. -errno and a sentence on failure.
+ * Opens `path` for output: a file, created if missing and appended to, or a FIFO, which needs no
+ * reader yet and outlives the readers it has. -errno and a sentence on failure.
  */
 int stream_open(struct stream *stream, const char *path, struct err *e) __must_check;
 
 /* Accepts a zeroed stream. */
 void stream_close(struct stream *stream);
 
-/* Bytes written, maybe fewer than len; -EAGAIN when there is no room now; another -errno when it is broken. */
+/* Bytes written, maybe fewer than len; -EAGAIN when there is no room now; another -errno when it is
+ * broken. */
 int stream_write(const struct stream *stream, const void *data, unsigned len);
 
-/* Bytes read; 0 at the end of the input; -EAGAIN when there is nothing now; another -errno when broken. */
+/* Bytes read; 0 at the end of the input; -EAGAIN when there is nothing now; another -errno when
+ * broken. */
 int stream_read(const struct stream *stream, void *data, unsigned len);
 
 /*
- * Whether someone types or sends at the other end: a terminal, a pipe or FIFO, a socket. Everything else
- * (a file, /dev/null) is no console input: /dev/null would report its end for ever.
+ * Whether someone types or sends at the other end: a terminal, a pipe or FIFO, a socket. Everything
+ * else (a file, /dev/null) is no console input: /dev/null would report its end for ever.
  */
 bool stream_is_interactive(int fd);
 

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cpu_model.h owns the processor that a guest sees: made once for the machine, from what KVM
+ * offers, the CPU template and the topology, in that order; then given to each vCPU as CPUID table
+ * and MSRs.
+ *
+ * The thread that builds the machine.
+ */
+#ifndef MAYFLY_VMM_CPU_MODEL_H
+#define MAYFLY_VMM_CPU_MODEL_H
+
+#include "vmm/base/kvm.h"
+#include "vmm/config.h"
+#include "vmm/cpuid_x86_64.h"
+
+struct cpu_model {
+    struct cpuid_machine machine;
+    const struct msr_modifier *msr; /* of the template, which must outlive the model */
+    size_t n_msr;
+    struct cpuid_table cpuid; /* without any vCPU's identity */
+};
+
+/*
+ * Asks the host for AMX on behalf of the guest; before the VM exists, so that KVM offers it and
+ * sizes the saved state for it. Harmless where there is none.
+ */
+void cpu_model_request_features(void);
+
+/*
+ * Makes the model: queries KVM's CPUID table (once), applies `cpu_template` if given, else the
+ * static one that `config` names, then describes the machine. Errors are sentences about the host
+ * or the template, worded as clients of Firecracker know them.
+ */
+int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
+                     const struct machine_config *config, const struct cpu_template *cpu_template,
+                     struct err *e) __must_check;
+
+/* Gives it to vCPU `index`: KVM_SET_CPUID2, the template's MSRs, the boot MSRs. */
+int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
+                    struct err *e) __must_check;
+
+#endif
