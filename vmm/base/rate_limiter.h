@@ -27,8 +27,8 @@ struct rate_limiter_config {
     struct token_bucket_config bandwidth, ops;
 };
 
-/* The saved part of a bucket. budget_ns is time owed or saved up, so that slow refills lose
- * nothing. */
+/* The saved part of a bucket. size 0 = no limit. Tokens have been added up to updated_ns, which
+ * moves by whole tokens only, so that slow refills lose nothing. */
 struct token_bucket {
     uint64_t size, refill_ms, burst, budget, debt, updated_ns;
 };
@@ -38,6 +38,14 @@ struct rate_limiter {
 };
 
 extern const struct state_desc rate_limiter_state_desc;
+
+/* The rows of a limiter inside a device's saved struct: `at` is the member with its dot
+ * (`limiter.`), or nothing. */
+#define RATE_LIMITER_STATE_FIELDS(type, at)                                                        \
+    TOKEN_BUCKET_STATE_FIELDS(type, at bandwidth), TOKEN_BUCKET_STATE_FIELDS(type, at ops)
+#define TOKEN_BUCKET_STATE_FIELDS(type, at)                                                        \
+    STATE_FIELD(type, at.size), STATE_FIELD(type, at.refill_ms), STATE_FIELD(type, at.burst),      \
+        STATE_FIELD(type, at.budget), STATE_FIELD(type, at.debt), STATE_FIELD(type, at.updated_ns)
 
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate_limiter_config *config,
                        uint64_t now);
