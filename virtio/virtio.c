@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* virtio.c: every rule of the virtio status machine, once, for all transports and devices. */
+#include "virtio/virtio.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/metrics.h"
+
+#include <string.h>
+
+#define ACKNOWLEDGE VIRTIO_STATUS_ACKNOWLEDGE
+#define DRIVER      VIRTIO_STATUS_DRIVER
+#define DRIVER_OK   VIRTIO_STATUS_DRIVER_OK
+#define FEATURES_OK VIRTIO_STATUS_FEATURES_OK
+#define NEEDS_RESET VIRTIO_STATUS_NEEDS_RESET
+#define FAILED      VIRTIO_STATUS_FAILED
+
+static const struct state_field fields[] = {
+    STATE_FIELD(struct virtio_dev_state, features),
+    STATE_FIELD(struct virtio_dev_state, status),
+    STATE_FIELD(struct virtio_dev_state, config_generation),
+};
+const struct state_desc virtio_dev_state_desc =
+    STATE_DESC("virtio", 1, struct virtio_dev_state, fields);
+
+static void run_publish(struct batch_hook *hook);
+static void run_work(struct deferred *work);
+
+static void init_queues(struct virtio_dev *dev)
+{
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        virtqueue_init(&dev->queue[q], dev->ops->queue_size_max);
+}
+
+void virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops,
+                     const struct virtio_env *env)
+{
+    BUG_ON(ops->n_queues > VIRTIO_QUEUES_MAX || ops->queue_size_max > VIRTQUEUE_SIZE_MAX);
+    *dev = (struct virtio_dev){
+        .ops = ops, .env = *env, .publish.run = run_publish, .work.run = run_work};
+    pthread_cond_init(&dev->idle, NULL);
+    init_queues(dev);
+}
+
+void virtio_dev_destroy(struct virtio_dev *dev)
+{
+    if (!dev)
+        return;
+    BUG_ON(dev->in_flight > 0);
+    pthread_cond_destroy(&dev->idle);
+    dev->ops->destroy(dev);
+}
+
+void virtio_dev_attach(struct virtio_dev *dev, const struct virtio_transport_ops *transport,
+                       void *owner)
+{
+    dev->transport = transport;
+    dev->transport_owner = owner;
+}
+
+static void interrupt(struct virtio_dev *dev, enum virtio_interrupt why)
+{
+    if (dev->transport)
+        dev->transport->interrupt(dev->transport_owner, why);
+}
+
+static void count(uint64_t *counter)
+{
+    if (counter)
+        metric_add(counter, 1);
+}
+
+/* ---- work of the loop thread ----------------------------------------------------------------- */
+
+bool virtio_dev_may_run(const struct virtio_dev *dev)
+{
+    return dev->active && !dev->broken && dev->holds == 0;
+}
+
+void virtio_dev_kick(struct virtio_dev *dev, uint32_t q)
+{
+    /* A kick that is dropped here because the device is held is made up for by resume. */
+    if (q < dev->ops->n_queues && virtio_dev_may_run(dev) && dev->queue[q].mem)
+        dev->ops->kick(dev, q);
+}
+
+void virtio_dev_kick_later(struct virtio_dev *dev, unsigned q)
+{
+    dev->kicked |= 1u << q;
+    loop_defer(dev->env.loop, &dev->work);
+}
+
+static void wake_waiters(struct virtio_dev *dev)
+{
+    if (virtio_dev_is_idle(dev))
+        pthread_cond_broadcast(&dev->idle);
+}
+
+/* What other threads, or an earlier turn, left to the loop thread: a quiesce, then kicks. */
+static void run_work(struct deferred *work)
+{
+    struct virtio_dev *dev = container_of(work, struct virtio_dev, work);
+    uint32_t kicked = dev->kicked;
+
+    dev->kicked = 0;
+    if (dev->quiesce_pending) {
+        dev->ops->quiesce(dev);
+        dev->quiesce_pending = false;
+        wake_waiters(dev);
+    }
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        if (kicked & (1u << q))
+            virtio_dev_kick(dev, q);
+}
+
+/* End of a batch: each touched used ring is published once, one interrupt covers them all. */
+static void run_publish(struct batch_hook *hook)
+{
+    struct virtio_dev *dev = container_of(hook, struct virtio_dev, publish);
+    bool wanted = false;
+
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        if (dev->touched & (1u << q))
+            wanted |= virtqueue_publish(&dev->queue[q]);
+    dev->touched = 0;
+    if (wanted)
+        interrupt(dev, VIRTIO_INTERRUPT_USED);
+}
+
+/* ---- for devices ----------------------------------------------------------------------------- */
+
+bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, struct iovec *iov,
+                    unsigned room)
+{
+    enum vq_result result;
+
+    if (!virtio_dev_may_run(dev))
+        return false;
+    result = virtqueue_pop(&dev->queue[q], chain, iov, room);
+    if (result != VQ_OK && result != VQ_EMPTY)
+        virtio_dev_needs_reset(dev, vq_result_name(result));
+    return result == VQ_OK;
+}
+
+void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len)
+{
+    if (dev->broken) /* its rings are not to be trusted, and the driver has been told */
+        return;
+    virtqueue_push(&dev->queue[q], head, len);
+    dev->touched |= 1u << q;
+    loop_at_batch_end(dev->env.loop, &dev->publish);
+}
+
+bool virtio_dev_kicks_on(struct virtio_dev *dev, unsigned q)
+{
+    return virtio_dev_may_run(dev) && virtqueue_kicks_on(&dev->queue[q]);
+}
+
+void virtio_dev_op_begin(struct virtio_dev *dev)
+{
+    dev->in_flight++;
+}
+
+void virtio_dev_op_end(struct virtio_dev *dev)
+{
+    BUG_ON(dev->in_flight == 0);
+    dev->in_flight--;
+    wake_waiters(dev);
+}
+
+/* Stops the device until its reset; what was not published stays so. */
+static void stop(struct virtio_dev *dev)
+{
+    dev->broken = true;
+    dev->touched = 0;
+}
+
+void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why)
+{
+    if (dev->broken)
+        return;
+    stop(dev);
+    count(dev->event_fails);
+    log_warn("%s: %s; the device is stopped until the guest resets it.", dev->ops->name, why);
+    dev->s.status |= NEEDS_RESET;
+    if (dev->s.status & DRIVER_OK)
+        interrupt(dev, VIRTIO_INTERRUPT_CONFIG);
+}
+
+void virtio_dev_config_changed(struct virtio_dev *dev)
+{
+    dev->s.config_generation++;
+    if (dev->s.status & DRIVER_OK)
+        interrupt(dev, VIRTIO_INTERRUPT_CONFIG);
+}
+
+/* ---- negotiation ----------------------------------------------------------------------------- */
+
+uint64_t virtio_dev_features(const struct virtio_dev *dev)
+{
+    uint64_t own = dev->ops->features ? dev->ops->features(dev) : 0;
+
+    return own | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
+}
+
+void virtio_dev_write_features(struct virtio_dev *dev, uint32_t select, uint32_t value)
+{
+    unsigned shift = select * 32;
+
+    if (dev->resetting || dev->s.status != (ACKNOWLEDGE | DRIVER) || select > 1)
+        return;
+    dev->s.features = (dev->s.features & ~(UINT64_C(0xffffffff) << shift)) | (uint64_t)value
+                                                                                 << shift;
+}
+
+const struct virtqueue *virtio_dev_queue(const struct virtio_dev *dev, uint32_t q)
+{
+    return q < dev->ops->n_queues ? &dev->queue[q] : NULL;
+}
+
+struct virtqueue_state *virtio_dev_queue_setup(struct virtio_dev *dev, uint32_t q)
+{
+    if (dev->resetting || dev->s.status != (ACKNOWLEDGE | DRIVER | FEATURES_OK) ||
+        q >= dev->ops->n_queues)
+        return NULL;
+    return &dev->queue[q].s;
+}
+
+void virtio_dev_read_config(const struct virtio_dev *dev, uint64_t offset, void *to, unsigned len)
+{
+    size_t size = 0;
+    const uint8_t *config = dev->ops->config ? dev->ops->config(dev, &size) : NULL;
+
+    memset(to, 0, len);
+    if (offset < size)
+        memcpy(to, config + offset, MIN(len, size - offset));
+}
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+/* Maps the ready queues and starts the device; says why not. */
+static const char *activate(struct virtio_dev *dev)
+{
+    for (unsigned q = 0; q < dev->ops->n_queues; q++) {
+        struct virtqueue *vq = &dev->queue[q];
+        enum vq_result result;
+
+        if (!vq->s.ready)
+            continue;
+        result = virtqueue_map(vq, dev->env.mem, virtio_dev_has(dev, VIRTIO_F_EVENT_IDX),
+                               virtio_dev_has(dev, VIRTIO_F_INDIRECT_DESC));
+        if (result != VQ_OK)
+            return vq_result_name(result);
+    }
+    if (dev->ops->activate && dev->ops->activate(dev) < 0)
+        return "its activation failed on the host";
+    return NULL;
+}
+
+static void driver_ok(struct virtio_dev *dev)
+{
+    const char *why;
+
+    dev->s.status |= DRIVER_OK;
+    /* Before activate, so that a reset drains whatever a half-made activation has begun. */
+    dev->active = true;
+    why = activate(dev);
+    if (why) {
+        count(dev->activate_fails);
+        virtio_dev_needs_reset(dev, why);
+    } else if (dev->transport) {
+        dev->transport->activated(dev->transport_owner);
+    }
+}
+
+/* Status 0. Returns when nothing of the device's past is left. */
+static void reset(struct virtio_dev *dev)
+{
+    if (dev->active) {
+        dev->resetting = true;
+        virtio_dev_quiesce(dev);
+        virtio_dev_drain(dev);
+        dev->holds--;
+    }
+    init_queues(dev);
+    /* The generation goes on: a driver that compares it across the reset sees the difference. */
+    dev->s.features = 0;
+    dev->s.status = 0;
+    dev->active = dev->broken = false;
+    dev->touched = dev->kicked = 0;
+    if (dev->transport)
+        dev->transport->reset(dev->transport_owner);
+    if (dev->resetting) {
+        dev->resetting = false;
+        pthread_cond_broadcast(&dev->idle);
+    }
+}
+
+/* Another vCPU writes Status during a reset: it waits if it wants the same, else it is ignored. */
+static void write_status_during_reset(struct virtio_dev *dev, uint32_t value)
+{
+    while (value == 0 && dev->resetting && !loop_is_current(dev->env.loop))
+        loop_cond_wait(dev->env.loop, &dev->idle);
+}
+
+void virtio_dev_write_status(struct virtio_dev *dev, uint32_t value)
+{
+    uint32_t old = dev->s.status;
+
+    if (dev->resetting)
+        write_status_during_reset(dev, value);
+    else if (value == 0)
+        reset(dev);
+    else if (old == 0 && value == ACKNOWLEDGE)
+        dev->s.status = value;
+    else if (old == ACKNOWLEDGE && value == (old | DRIVER))
+        dev->s.status = value;
+    else if (old == (ACKNOWLEDGE | DRIVER) && value == (old | FEATURES_OK) &&
+             !(dev->s.features & ~virtio_dev_features(dev)))
+        dev->s.status = value; /* not set = refused: the driver reads it back */
+    else if (old == (ACKNOWLEDGE | DRIVER | FEATURES_OK) && value == (old | DRIVER_OK))
+        driver_ok(dev);
+    else if (value & ~old & FAILED) {
+        dev->s.status |= FAILED;
+        stop(dev);
+    } else if (value != old)
+        log_warn("%s: a step of the status from 0x%x to 0x%x is refused.", dev->ops->name, old,
+                 value);
+}
+
+/* ---- quiesce --------------------------------------------------------------------------------- */
+
+void virtio_dev_quiesce(struct virtio_dev *dev)
+{
+    dev->holds++;
+    if (!dev->ops->quiesce || !dev->active || dev->holds > 1)
+        return;
+    if (loop_is_current(dev->env.loop)) {
+        dev->ops->quiesce(dev);
+    } else {
+        dev->quiesce_pending = true;
+        loop_defer(dev->env.loop, &dev->work);
+    }
+}
+
+bool virtio_dev_is_idle(const struct virtio_dev *dev)
+{
+    return dev->in_flight == 0 && !dev->quiesce_pending;
+}
+
+static bool is_idle(void *dev)
+{
+    return virtio_dev_is_idle(dev);
+}
+
+void virtio_dev_drain(struct virtio_dev *dev)
+{
+    if (loop_is_current(dev->env.loop)) {
+        loop_wait(dev->env.loop, is_idle, dev);
+        return;
+    }
+    while (!virtio_dev_is_idle(dev))
+        loop_cond_wait(dev->env.loop, &dev->idle);
+}
+
+void virtio_dev_resume(struct virtio_dev *dev)
+{
+    if (dev->holds == 0 || --dev->holds > 0 || !virtio_dev_may_run(dev))
+        return;
+    if (dev->ops->resume)
+        dev->ops->resume(dev);
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        if (dev->queue[q].mem)
+            virtio_dev_kick_later(dev, q);
+}
