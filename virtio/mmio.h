@@ -3,6 +3,9 @@
  * mmio.h owns the virtio-mmio version 2 transport (virtio 1.3, section 4.2): one 4 KiB window and
  * one interrupt line a device. QueueNotify is an ioeventfd a queue, matched on the queue's number,
  * so a kick costs no exit to user space; it is polled on the loop and its counter never read.
+ *
+ * Registers are 32 bits wide and aligned; any other access to them reads as 0 or is ignored. The
+ * configuration space takes every width. Queue reset and shared memory are not offered.
  */
 #ifndef MAYFLY_VIRTIO_MMIO_H
 #define MAYFLY_VIRTIO_MMIO_H
@@ -16,9 +19,9 @@
 struct virtio_mmio;
 
 /*
- * Puts `dev` (not owned) behind the window at `base` with interrupt `line` (not owned, already an
- * irqfd). `ioeventfd` connects a queue's eventfd to (base + 0x50, queue); it is a hook so that the
- * transport can be tested without KVM.
+ * Where a device is: its window, its interrupt line (not owned, already an irqfd), and how a
+ * queue's eventfd is connected to a write of `value` to `addr`. That is a hook so that the
+ * transport can be tested without KVM; NULL = kicks come through the bus handler.
  */
 struct virtio_mmio_place {
     gpa_t base;
@@ -26,9 +29,25 @@ struct virtio_mmio_place {
     int (*ioeventfd)(void *owner, int fd, gpa_t addr, uint32_t value, bool assign, struct err *e);
     void *owner;
 };
+
+/*
+ * Puts `dev` (not owned) behind the window, on the bus (which keeps a pointer to the result for
+ * good). Makes and connects one eventfd a queue; nothing is started on the loop before the driver
+ * activates the device.
+ */
 int virtio_mmio_create(struct virtio_mmio **mmio, const struct virtio_env *env,
                        struct virtio_dev *dev, const struct virtio_mmio_place *place,
                        struct bus *bus, struct err *e) __must_check;
+
+/*
+ * Before the device's own destroy. NULL is accepted. The bus and the loop must not be used any more
+ * (or, after a failed start, must never have run the machine): ioeventfds end with the VM, polls
+ * with the ring.
+ */
 void virtio_mmio_destroy(struct virtio_mmio *mmio);
+
+/* The transport's registers (virtio_mmio_state_desc), for saving and loading in place. */
+extern const struct state_desc virtio_mmio_state_desc;
+void *virtio_mmio_saved(struct virtio_mmio *mmio);
 
 #endif
