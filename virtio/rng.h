@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rng.h owns the virtio entropy device (virtio 1.3, section 5.4): the smallest device, the one to
- * copy. */
+/*
+ * rng.h owns the virtio entropy device (virtio 1.3, section 5.4): the smallest device, the one to
+ * copy. Its metrics are the process's group `entropy`.
+ */
 #ifndef MAYFLY_VIRTIO_RNG_H
 #define MAYFLY_VIRTIO_RNG_H
 
@@ -14,6 +16,7 @@ struct rng_config {
 
 struct rng;
 
+/* -ENOMEM. Ends with virtio_dev_destroy(rng_dev(rng)). */
 int rng_create(struct rng **rng, const struct virtio_env *env, const struct rng_config *config,
                struct err *e) __must_check;
 struct virtio_dev *rng_dev(struct rng *rng);
