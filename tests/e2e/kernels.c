@@ -83,11 +83,8 @@ E2E(a_bzimage_boots_with_an_initrd, LINUX | INTEL)
 /* A copy of a guest image that the test may write to. */
 static const char *copy_of(const char *name)
 {
-    struct text t = {0};
     const char *path = e2e_path(name);
-    CHECK_INT(text_read_file(&t, e2e_guest(name)), 0);
-    CHECK_INT(files_write(path, t.data, t.len), 0);
-    text_free(&t);
+    CHECK_INT(files_copy(e2e_guest(name), path), 0);
     return path;
 }
 

@@ -63,3 +63,43 @@ int files_make_sparse(const char *path, uint64_t size)
         ret = -errno;
     return ret;
 }
+
+/* Copies the data between two offsets. */
+static int copy_span(int from, int to, off_t at, off_t end)
+{
+    while (at < end) {
+        char part[65536];
+        size_t want = end - at < (off_t)sizeof(part) ? (size_t)(end - at) : sizeof(part);
+        ssize_t n = pread(from, part, want, at);
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        if (pwrite(to, part, (size_t)n, at) != n)
+            return -EIO;
+        at += n;
+    }
+    return 0;
+}
+
+static int copy_data(int from, int to)
+{
+    off_t size = lseek(from, 0, SEEK_END), at = 0;
+    int ret = ftruncate(to, size) < 0 ? -errno : 0;
+    while (!ret && (at = lseek(from, at, SEEK_DATA)) >= 0) {
+        off_t end = lseek(from, at, SEEK_HOLE);
+        ret = end < 0 ? -errno : copy_span(from, to, at, end);
+        at = end;
+    }
+    return ret;
+}
+
+int files_copy(const char *from, const char *to)
+{
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int ret = in < 0 || out < 0 ? -errno : copy_data(in, out);
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    return ret;
+}

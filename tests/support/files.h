@@ -21,4 +21,7 @@ int files_write(const char *path, const void *data, size_t len);
 /* A file of `size` bytes whose contents are holes. 0 or -errno. */
 int files_make_sparse(const char *path, uint64_t size);
 
+/* Copies a file with its holes. 0 or -errno. */
+int files_copy(const char *from, const char *to);
+
 #endif
