@@ -151,7 +151,7 @@ int main(void)
         cmocka_unit_test(test_loop_create_on_old_kernel_names_version_needed),
         cmocka_unit_test(test_loop_create_without_memory_gives_reason),
     };
-    struct loop *loop;
+    struct loop *loop = NULL;
     struct err e;
 
     if (loop_create(&loop, &e))

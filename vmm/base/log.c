@@ -162,6 +162,9 @@ static bool wanted(enum log_level level, const char *file)
 }
 
 static void put_line(enum log_level level, const char *thread, const char *file, int line,
+                     const char *fmt, va_list args) __printf(5, 0);
+
+static void put_line(enum log_level level, const char *thread, const char *file, int line,
                      const char *fmt, va_list args)
 {
     /* PIPE_BUF: a longer line could be torn apart by another writer, and bodies can be long anyway.
