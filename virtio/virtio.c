@@ -354,12 +354,12 @@ static bool is_idle(void *dev)
 
 void virtio_dev_drain(struct virtio_dev *dev)
 {
-    if (loop_is_current(dev->env.loop)) {
-        loop_wait(dev->env.loop, is_idle, dev);
-        return;
+    while (!virtio_dev_is_idle(dev)) {
+        if (loop_is_current(dev->env.loop))
+            loop_wait(dev->env.loop, is_idle, dev);
+        else
+            loop_cond_wait(dev->env.loop, &dev->idle);
     }
-    while (!virtio_dev_is_idle(dev))
-        loop_cond_wait(dev->env.loop, &dev->idle);
 }
 
 void virtio_dev_resume(struct virtio_dev *dev)
