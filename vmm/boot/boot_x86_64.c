@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* boot_x86_64.c: the one call by which a guest gets into memory, step by step. */
+#include "vmm/boot/boot.h"
+#include "vmm/boot/cmdline.h"
+#include "vmm/boot/entry_x86_64.h"
+#include "vmm/boot/initrd.h"
+#include "vmm/boot/kernel.h"
+#include "vmm/boot/layout.h"
+#include "vmm/boot/mptable.h"
+#include "vmm/boot/pvh_x86_64.h"
+#include "vmm/boot/tables.h"
+#include "vmm/boot/zero_page_x86_64.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* A kernel may read less of the command line than we have room for; a cut line would be worse than
+ * an error. */
+static int check_cmdline(const struct cmdline *line, const struct kernel_image *image,
+                         struct err *e)
+{
+    if (line->len <= image->cmdline_max)
+        return 0;
+    return err_set(e, -EINVAL,
+                   "The kernel command line is invalid: it has %zu bytes with all that belongs to "
+                   "it, more than the %" PRIu64 " that this kernel reads",
+                   line->len, image->cmdline_max);
+}
+
+/* The hardware, for every kernel: which of them it reads is the kernel's business. */
+static void describe_hardware(const struct boot_request *request)
+{
+    mptable_write(request->mem, LAYOUT_SYSTEM, request->vcpu_count, request->device,
+                  request->device_count);
+}
+
+int boot_load(const struct boot_request *request, struct boot_entry *entry, struct err *e)
+{
+    struct mem *mem = request->mem;
+    struct kernel_image image;
+    struct initrd initrd;
+    struct cmdline line;
+    int rc = cmdline_compose(&line, request, e);
+
+    if (rc == 0)
+        rc = kernel_open(request->kernel_fd, &image, e);
+    if (rc == 0)
+        rc = check_cmdline(&line, &image, e);
+    if (rc == 0)
+        rc = kernel_load(request->kernel_fd, &image, mem, e);
+    if (rc == 0)
+        rc = initrd_load(request->initrd_fd, &image, mem, &initrd, e);
+    if (rc)
+        return rc;
+
+    table_write(mem, LAYOUT_CMDLINE, line.text, line.len + 1);
+    describe_hardware(request);
+    if (image.protocol == BOOT_PVH)
+        pvh_write(mem, &initrd);
+    else
+        zero_page_write(mem, &image, &initrd, line.len);
+    entry_write(mem, image.protocol, image.entry, entry);
+    return 0;
+}
