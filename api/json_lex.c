@@ -152,7 +152,7 @@ static int lex_escape(struct json_cursor *c, char **out)
     if (byte == 'u') {
         if (lex_unicode_escape(c, &code))
             return -EINVAL;
-        *out += utf8_encode(code, *out);
+        *out += utf8_put(code, *out);
         return 0;
     }
     name = memchr(names, byte, sizeof(names) - 1);

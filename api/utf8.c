@@ -85,7 +85,7 @@ uint32_t utf8_decode(const char *s, unsigned *len)
     return code;
 }
 
-unsigned utf8_encode(uint32_t code, char *out)
+unsigned utf8_put(uint32_t code, char *out)
 {
     unsigned more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
     static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};

@@ -16,7 +16,8 @@ size_t utf8_valid_prefix(const char *s, size_t len, unsigned *bad);
 /* The code point at s, which must be well-formed, and the length of its encoding. */
 uint32_t utf8_decode(const char *s, unsigned *len);
 
-/* Writes the encoding of a code point (not a surrogate) to out and returns its length, 1 to 4. */
-unsigned utf8_encode(uint32_t code_point, char *out);
+/* Writes the encoding of a code point (not a surrogate) to out and returns its length, 1 to 4. Not
+ * called utf8_encode, because the static libjansson has one. */
+unsigned utf8_put(uint32_t code_point, char *out);
 
 #endif
