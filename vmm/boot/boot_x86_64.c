@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* boot_x86_64.c: the one call by which a guest gets into memory, step by step. */
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/cmdline.h"
 #include "vmm/boot/entry_x86_64.h"
@@ -30,8 +31,11 @@ static int check_cmdline(const struct cmdline *line, const struct kernel_image *
 /* The hardware, for every kernel: which of them it reads is the kernel's business. */
 static void describe_hardware(const struct boot_request *request)
 {
-    mptable_write(request->mem, LAYOUT_SYSTEM, request->vcpu_count, request->device,
-                  request->device_count);
+    size_t len = mptable_write(request->mem, LAYOUT_SYSTEM, request->vcpu_count, request->device,
+                               request->device_count);
+
+    acpi_write(request->mem, LAYOUT_SYSTEM + len, request->vcpu_count, request->device,
+               request->device_count);
 }
 
 int boot_load(const struct boot_request *request, struct boot_entry *entry, struct err *e)
