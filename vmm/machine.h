@@ -69,7 +69,7 @@ int machine_pause(struct machine *machine, struct err *e) __must_check;
 int machine_resume(struct machine *machine, struct err *e) __must_check;
 
 /* Sends Ctrl-Alt-Del through the keyboard controller. */
-int machine_ctrl_alt_del(struct machine *machine, struct err *e) __must_check;
+void machine_ctrl_alt_del(struct machine *machine);
 
 /*
  * How the machine ended, once loop_run has returned with MACHINE_STOPPED: the process's exit code

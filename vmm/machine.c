@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine.c: what a machine is told before it starts, and its life from then on. */
+#include "vmm/machine.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/metrics.h"
+#include "vmm/base/timeline.h"
+#include "vmm/machine_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct machine_config default_config = {
+    .vcpu_count = 1,
+    .mem_size_mib = 128,
+};
+
+int machine_create(struct machine **out, struct loop *loop, const struct machine_options *options,
+                   struct err *e)
+{
+    struct machine *machine = calloc(1, sizeof(*machine));
+    int rc;
+
+    if (!machine)
+        return err_set(e, -ENOMEM, "Cannot create the machine: %s", err_os(-ENOMEM));
+    machine->loop = loop;
+    machine->options = *options;
+    machine->config = default_config;
+    machine->kernel_fd = machine->initrd_fd = -1;
+    machine->kvm.fd = machine->kvm.vm_fd = -1;
+    machine->env = (struct virtio_env){.mem = &machine->mem, .loop = loop};
+    machine->serial_irq.fd = machine->keyboard_irq.fd = machine->timer_irq.fd = -1;
+    serial_init(&machine->serial, loop, &machine->serial_irq);
+    rc = serial_set_output(&machine->serial, NULL, e);
+    if (rc) {
+        free(machine);
+        return rc;
+    }
+    *out = machine;
+    return 0;
+}
+
+static void free_cpu_template(struct cpu_template *cpu_template)
+{
+    if (!cpu_template)
+        return;
+    free(cpu_template->capability);
+    free(cpu_template->cpuid);
+    free(cpu_template->msr);
+    free(cpu_template);
+}
+
+static void close_boot_source(struct machine *machine)
+{
+    free(machine->boot_source.kernel_path);
+    free(machine->boot_source.initrd_path);
+    free(machine->boot_source.boot_args);
+    if (machine->kernel_fd >= 0)
+        close(machine->kernel_fd);
+    if (machine->initrd_fd >= 0)
+        close(machine->initrd_fd);
+}
+
+void machine_destroy(struct machine *machine)
+{
+    if (!machine)
+        return;
+    close_boot_source(machine);
+    for (unsigned i = 0; i < machine->drive_count; i++)
+        virtio_dev_destroy(blk_dev(machine->drive[i]));
+    if (machine->rng)
+        virtio_dev_destroy(rng_dev(machine->rng));
+    free_cpu_template(machine->cpu_template);
+    serial_destroy(&machine->serial);
+    free(machine);
+}
+
+enum machine_state machine_state(const struct machine *machine)
+{
+    return machine->state;
+}
+
+/* ---- configuration
+ * ------------------------------------------------------------------------------------- */
+
+int machine_set_config(struct machine *machine, const struct machine_config *config, struct err *e)
+{
+    uint32_t n = config->vcpu_count;
+    uint64_t mib = config->mem_size_mib;
+
+    if (n == 0 || n > MACHINE_VCPUS_MAX || (config->smt && n != 1 && n % 2 != 0))
+        return err_set(
+            e, -EINVAL,
+            "The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even "
+            "number if SMT is enabled.");
+    if (mib == 0 || (config->huge_pages != MEM_PAGES_DEFAULT && mib % 2 != 0))
+        return err_set(
+            e, -EINVAL,
+            "The memory size (MiB) is either 0, or not a multiple of the configured page size.");
+    machine->config = *config;
+    return 0;
+}
+
+const struct machine_config *machine_config(const struct machine *machine)
+{
+    return &machine->config;
+}
+
+/* O_NONBLOCK: a FIFO must not hang us here; what is no regular file is refused when it is loaded.
+ */
+static int open_image(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static char *copy_string(const char *s)
+{
+    char *copy = s ? strdup(s) : NULL;
+
+    BUG_ON(s && !copy); /* a path's worth of memory: there is no machine without it */
+    return copy;
+}
+
+int machine_set_boot_source(struct machine *machine, const struct boot_source *source,
+                            struct err *e)
+{
+    int kernel_fd, initrd_fd = -1, rc;
+
+    rc = boot_args_check(source->boot_args ? source->boot_args : BOOT_ARGS_DEFAULT, e);
+    if (rc)
+        return rc;
+    kernel_fd = open_image(source->kernel_path);
+    if (kernel_fd < 0)
+        return err_set(e, kernel_fd, "The kernel file cannot be opened: %s", err_os(kernel_fd));
+    if (source->initrd_path) {
+        initrd_fd = open_image(source->initrd_path);
+        if (initrd_fd < 0) {
+            close(kernel_fd);
+            return err_set(e, initrd_fd,
+                           "The initrd file cannot be opened due to invalid path or invalid "
+                           "permissions. %s",
+                           err_os(initrd_fd));
+        }
+    }
+    close_boot_source(machine);
+    machine->kernel_fd = kernel_fd;
+    machine->initrd_fd = initrd_fd;
+    machine->boot_source = (struct boot_source){
+        .kernel_path = copy_string(source->kernel_path),
+        .initrd_path = copy_string(source->initrd_path),
+        .boot_args = copy_string(source->boot_args),
+    };
+    return 0;
+}
+
+const struct boot_source *machine_boot_source(const struct machine *machine)
+{
+    return &machine->boot_source;
+}
+
+void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template)
+{
+    free_cpu_template(machine->cpu_template);
+    machine->cpu_template = cpu_template;
+}
+
+static int find_drive(const struct machine *machine, const char *id)
+{
+    for (unsigned i = 0; i < machine->drive_count; i++) {
+        if (strcmp(blk_config(machine->drive[i])->id, id) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+/* The root drive is always the first, so that it is /dev/vda. */
+static void put_drive(struct machine *machine, int at, struct blk *blk)
+{
+    if (at >= 0)
+        virtio_dev_destroy(blk_dev(machine->drive[at]));
+    else
+        at = (int)machine->drive_count++;
+    machine->drive[at] = blk;
+    if (blk_config(blk)->is_root) {
+        memmove(&machine->drive[1], &machine->drive[0], (unsigned)at * sizeof(machine->drive[0]));
+        machine->drive[0] = blk;
+    }
+}
+
+int machine_set_drive(struct machine *machine, const struct blk_config *config, struct err *e)
+{
+    const struct blk_config *first = machine->drive_count ? blk_config(machine->drive[0]) : NULL;
+    int at = find_drive(machine, config->id);
+    struct blk *blk;
+    int rc;
+
+    if (config->is_root && first && first->is_root && at != 0)
+        return err_set(e, -EEXIST, "A root block device already exists!");
+    if (at < 0 && machine->drive_count == MACHINE_DRIVES_MAX)
+        return err_set(e, -ENOSPC, "A machine has room for %u drives at most.", MACHINE_DRIVES_MAX);
+    rc = blk_create(&blk, &machine->env, config, e);
+    if (rc)
+        return rc;
+    put_drive(machine, at, blk);
+    return 0;
+}
+
+unsigned machine_drive_count(const struct machine *machine)
+{
+    return machine->drive_count;
+}
+
+struct blk *machine_drive(const struct machine *machine, unsigned index)
+{
+    BUG_ON(index >= machine->drive_count);
+    return machine->drive[index];
+}
+
+struct blk *machine_find_drive(const struct machine *machine, const char *id)
+{
+    int at = find_drive(machine, id);
+
+    return at < 0 ? NULL : machine->drive[at];
+}
+
+int machine_set_entropy(struct machine *machine, const struct rng_config *config, struct err *e)
+{
+    struct rng *rng;
+    int rc = rng_create(&rng, &machine->env, config, e);
+
+    if (rc)
+        return rc;
+    if (machine->rng)
+        virtio_dev_destroy(rng_dev(machine->rng));
+    machine->rng = rng;
+    machine->rng_config = *config;
+    return 0;
+}
+
+const struct rng_config *machine_entropy(const struct machine *machine)
+{
+    return machine->rng ? &machine->rng_config : NULL;
+}
+
+int machine_set_serial(struct machine *machine, const struct serial_config *config, struct err *e)
+{
+    int rc = serial_set_output(&machine->serial, config->out_path, e);
+
+    if (rc)
+        return rc;
+    serial_set_limiter(&machine->serial, &config->limiter, now_ns());
+    return 0;
+}
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------- */
+
+int machine_start(struct machine *machine, struct err *e)
+{
+    int rc;
+
+    timeline_stamp(TIMELINE_CONFIG);
+    if (machine->state != MACHINE_NOT_STARTED)
+        return err_set(e, -EALREADY, "The machine has been started already.");
+    if (!machine->boot_source.kernel_path)
+        return err_set(e, -EINVAL, "Cannot start microvm without kernel configuration.");
+    rc = machine_build(machine, e);
+    if (rc)
+        return rc;
+    machine->state = MACHINE_RUNNING;
+    if (machine->options.console_input)
+        serial_set_input(&machine->serial, STDIN_FILENO);
+    return 0;
+}
+
+void machine_end(struct machine *machine, int exit_code)
+{
+    if (machine->state == MACHINE_STOPPED)
+        return;
+    machine->state = MACHINE_STOPPED;
+    machine->exit_code = exit_code;
+    vcpus_end(&machine->vcpus);
+    loop_stop(machine->loop);
+}
+
+static bool all_devices_idle(void *arg)
+{
+    const struct machine *machine = arg;
+
+    for (unsigned i = 0; i < machine->slot_count; i++) {
+        if (!virtio_dev_is_idle(machine->slot[i].dev))
+            return false;
+    }
+    return true;
+}
+
+int machine_pause(struct machine *machine, struct err *e)
+{
+    if (machine->state == MACHINE_PAUSED)
+        return 0;
+    if (machine->state != MACHINE_RUNNING)
+        return err_set(e, -EINVAL, "The machine is not running.");
+    vcpus_park(&machine->vcpus);
+    serial_quiesce(&machine->serial);
+    pit_quiesce(&machine->pit);
+    for (unsigned i = 0; i < machine->slot_count; i++)
+        virtio_dev_quiesce(machine->slot[i].dev);
+    loop_wait(machine->loop, all_devices_idle, machine);
+    /* A guest that ended meanwhile stays ended: the loop is about to say so. */
+    if (machine->state == MACHINE_RUNNING)
+        machine->state = MACHINE_PAUSED;
+    return 0;
+}
+
+int machine_resume(struct machine *machine, struct err *e)
+{
+    if (machine->state == MACHINE_RUNNING)
+        return 0;
+    if (machine->state != MACHINE_PAUSED)
+        return err_set(e, -EINVAL, "The machine is not running.");
+    for (unsigned i = 0; i < machine->slot_count; i++)
+        virtio_dev_resume(machine->slot[i].dev);
+    pit_resume(&machine->pit);
+    serial_resume(&machine->serial);
+    vcpus_resume(&machine->vcpus);
+    machine->state = MACHINE_RUNNING;
+    return 0;
+}
+
+void machine_ctrl_alt_del(struct machine *machine)
+{
+    i8042_ctrl_alt_del(&machine->keyboard);
+}
+
+int machine_exit_code(const struct machine *machine)
+{
+    return machine->exit_code;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine_build.c: from configuration to a VM whose vCPUs stand at the kernel's first instruction.
+ *
+ * Read machine_build() first: it is the boot, step by step, in the order that KVM makes cheapest
+ * (kvm.h).
+ */
+#include "vmm/base/log.h"
+#include "vmm/base/timeline.h"
+#include "vmm/boot/layout.h"
+#include "vmm/cpu_model.h"
+#include "vmm/cpu_template.h"
+#include "vmm/machine_parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void vcpu_failed(void *owner, int exit_code)
+{
+    machine_end(owner, exit_code);
+}
+
+/* Both ways by which a guest asks for its end: the keyboard controller's reset line and ACPI
+ * power-off. */
+static void guest_asked_for_end(void *owner)
+{
+    machine_end(owner, 0);
+}
+
+static int create_vm(struct machine *machine, struct err *e)
+{
+    const struct machine_config *config = &machine->config;
+    /* A size that does not fit is refused by mem_create; it must not wrap into one that does. */
+    uint64_t mib = MIN(config->mem_size_mib, UINT64_MAX / MIB);
+    int rc;
+
+    cpu_model_request_features();
+    rc = kvm_open(&machine->kvm, e);
+    if (rc == 0)
+        rc = kvm_check_capabilities(&machine->kvm, cpu_template_waives, machine->cpu_template, e);
+    if (rc == 0 && machine->cpu_template)
+        rc = cpu_template_check_capabilities(machine->cpu_template, &machine->kvm, e);
+    if (rc == 0)
+        rc = mem_create(&machine->mem, mib * MIB, config->huge_pages, config->track_dirty_pages, e);
+    if (rc == 0)
+        rc = kvm_vm_create(&machine->kvm, &machine->mem, config->track_dirty_pages, e);
+    timeline_stamp(TIMELINE_MEMORY);
+    return rc;
+}
+
+static int create_vcpus(struct machine *machine, struct err *e)
+{
+    struct vcpus *vcpus = &machine->vcpus;
+    struct cpu_model model;
+    int rc;
+
+    vcpus->loop = machine->loop;
+    vcpus->ports = &machine->ports;
+    vcpus->mmio = &machine->mmio;
+    vcpus->ended = vcpu_failed;
+    vcpus->owner = machine;
+    rc = vcpus_create(vcpus, &machine->kvm, machine->config.vcpu_count, e);
+    if (rc)
+        return rc;
+    rc = cpu_model_create(&model, &machine->kvm, &machine->config, machine->cpu_template, e);
+    if (rc)
+        return rc;
+    for (unsigned i = 0; i < vcpus->count && rc == 0; i++)
+        rc = cpu_model_apply(&model, vcpus->vcpu[i].fd, i, e);
+    timeline_stamp(TIMELINE_VM);
+    return rc;
+}
+
+/* An interrupt line from nothing to KVM. */
+static int connect_irq(struct machine *machine, struct irq_line *line, uint32_t gsi, struct err *e)
+{
+    int rc = irq_line_create(line, gsi, e);
+
+    return rc ? rc : kvm_irqfd(&machine->kvm, line, e);
+}
+
+static int attach_legacy(struct machine *machine, struct err *e)
+{
+    struct bus *ports = &machine->ports;
+    int rc;
+
+    i8042_init(&machine->keyboard, &machine->keyboard_irq, guest_asked_for_end, machine);
+    pit_init(&machine->pit, machine->loop, &machine->timer_irq);
+    boot_timer_init(&machine->boot_timer);
+    power_init(&machine->power, guest_asked_for_end, machine);
+    rc = connect_irq(machine, &machine->serial_irq, SERIAL_GSI, e);
+    if (rc == 0)
+        rc = connect_irq(machine, &machine->keyboard_irq, I8042_GSI, e);
+    if (rc == 0)
+        rc = connect_irq(machine, &machine->timer_irq, PIT_GSI, e);
+    if (rc == 0)
+        rc = serial_attach(&machine->serial, ports, e);
+    if (rc == 0)
+        rc = i8042_attach(&machine->keyboard, ports, e);
+    if (rc == 0)
+        rc = pit_attach(&machine->pit, ports, e);
+    if (rc == 0)
+        rc = power_attach(&machine->power, ports, e);
+    if (rc == 0 && machine->options.boot_timer)
+        rc = boot_timer_attach(&machine->boot_timer, &machine->mmio, e);
+    return rc;
+}
+
+static int connect_ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bool assign,
+                             struct err *e)
+{
+    struct machine *machine = owner;
+
+    return kvm_ioeventfd(&machine->kvm, fd, addr, value, assign, e);
+}
+
+static int attach_virtio(struct machine *machine, struct virtio_dev *dev, struct err *e)
+{
+    struct virtio_slot *slot = &machine->slot[machine->slot_count];
+    struct virtio_mmio_place place = {
+        .base = GPA(LAYOUT_VIRTIO_MMIO + machine->slot_count * VIRTIO_MMIO_WINDOW),
+        .line = &slot->irq,
+        .ioeventfd = connect_ioeventfd,
+        .owner = machine,
+    };
+    int rc;
+
+    *slot = (struct virtio_slot){.dev = dev, .irq = {.fd = -1}, .base = place.base};
+    machine->slot_count++; /* counted first, so that tear_down sees a half-made one */
+    rc = connect_irq(machine, &slot->irq, DEVICE_GSI_FIRST + machine->slot_count - 1, e);
+    if (rc)
+        return rc;
+    return virtio_mmio_create(&slot->mmio, &machine->env, dev, &place, &machine->mmio, e);
+}
+
+/*
+ * How many devices there are is checked before anything is made. The words are those of
+ * Firecracker, which finds out only when its last two devices want their interrupts.
+ */
+static int check_device_count(const struct machine *machine, struct err *e)
+{
+    unsigned count = machine->drive_count + (machine->rng ? 1 : 0);
+    const char *who = count == MACHINE_VIRTIO_MAX + 1 ? "VMClock" : "VMGenID";
+
+    if (count <= MACHINE_VIRTIO_MAX)
+        return 0;
+    return err_set(
+        e, -ENOSPC,
+        "Could not attach device: Error while registering ACPI with KVM: %s: Could not allocate "
+        "GSI: The requested resource is not available.",
+        who);
+}
+
+/* The order fixes names, addresses and interrupts: drives with the root first, then entropy. */
+static int attach_devices(struct machine *machine, struct err *e)
+{
+    int rc = attach_legacy(machine, e);
+
+    for (unsigned i = 0; i < machine->drive_count && rc == 0; i++)
+        rc = attach_virtio(machine, blk_dev(machine->drive[i]), e);
+    if (rc == 0 && machine->rng)
+        rc = attach_virtio(machine, rng_dev(machine->rng), e);
+    timeline_stamp(TIMELINE_DEVICES);
+    return rc;
+}
+
+/* What the guest finds in memory at its start: kernel, initrd, command line, tables. */
+static int load_guest(struct machine *machine, struct boot_entry *entry, struct err *e)
+{
+    const struct blk_config *root = machine->drive_count ? blk_config(machine->drive[0]) : NULL;
+    struct boot_device devices[MACHINE_VIRTIO_MAX];
+    struct boot_request request = {
+        .mem = &machine->mem,
+        .kernel_fd = machine->kernel_fd,
+        .initrd_fd = machine->initrd_fd,
+        .args = machine->boot_source.boot_args ? machine->boot_source.boot_args : BOOT_ARGS_DEFAULT,
+        .vcpu_count = machine->config.vcpu_count,
+        .device = devices,
+        .device_count = machine->slot_count,
+    };
+    int rc;
+
+    if (root && root->is_root) {
+        request.root = BOOT_ROOT_DRIVE;
+        request.root_partuuid = root->partuuid;
+        request.root_read_only = root->read_only;
+    }
+    for (unsigned i = 0; i < machine->slot_count; i++)
+        devices[i] =
+            (struct boot_device){.base = machine->slot[i].base, .gsi = machine->slot[i].irq.gsi};
+    rc = boot_load(&request, entry, e);
+    timeline_stamp(TIMELINE_KERNEL);
+    return rc;
+}
+
+/* Undoes whatever of a build exists. The devices themselves stay: they are configuration. */
+static void tear_down(struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->slot_count; i++) {
+        virtio_mmio_destroy(machine->slot[i].mmio);
+        irq_line_destroy(&machine->slot[i].irq);
+    }
+    machine->slot_count = 0;
+    irq_line_destroy(&machine->serial_irq);
+    irq_line_destroy(&machine->keyboard_irq);
+    irq_line_destroy(&machine->timer_irq);
+    memset(&machine->ports, 0, sizeof(machine->ports));
+    memset(&machine->mmio, 0, sizeof(machine->mmio));
+    vcpus_destroy(&machine->vcpus);
+    kvm_close(&machine->kvm);
+    mem_destroy(&machine->mem);
+}
+
+int machine_build(struct machine *machine, struct err *e)
+{
+    struct boot_entry entry;
+    int rc = check_device_count(machine, e);
+
+    if (rc)
+        return rc;
+    rc = create_vm(machine, e);
+    if (rc == 0)
+        rc = create_vcpus(machine, e);
+    if (rc == 0)
+        rc = attach_devices(machine, e);
+    if (rc == 0)
+        rc = load_guest(machine, &entry, e);
+    for (unsigned i = 0; i < machine->vcpus.count && rc == 0; i++)
+        rc = vcpu_set_boot_state(&machine->vcpus.vcpu[i], &entry, e);
+    if (rc == 0)
+        rc = vcpus_start(&machine->vcpus, e);
+    if (rc)
+        tear_down(machine);
+    return rc;
+}

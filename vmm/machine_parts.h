@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine_parts.h owns struct machine itself, for the files that make up the machine: machine.c
+ * (what it is told, and its life) and machine_build.c (from configuration to a VM that can run).
+ * Nobody else includes it.
+ */
+#ifndef MAYFLY_VMM_MACHINE_PARTS_H
+#define MAYFLY_VMM_MACHINE_PARTS_H
+
+#include "virtio/mmio.h"
+#include "vmm/legacy/boot_timer.h"
+#include "vmm/legacy/i8042.h"
+#include "vmm/legacy/pit.h"
+#include "vmm/legacy/power.h"
+#include "vmm/legacy/serial.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu.h"
+
+/*
+ * Interrupt lines 5 to 23 are for devices; two stay reserved for VMGenID and VMClock, so that a
+ * machine which boots today also boots when those exist.
+ */
+#define DEVICE_GSI_FIRST    5
+#define DEVICE_GSI_LAST     23
+#define DEVICE_GSI_RESERVED 2
+#define MACHINE_VIRTIO_MAX  (DEVICE_GSI_LAST - DEVICE_GSI_FIRST + 1 - DEVICE_GSI_RESERVED)
+
+/* A virtio device in its place. The device is somebody else's; the place is made at the start. */
+struct virtio_slot {
+    struct virtio_dev *dev;
+    struct virtio_mmio *mmio;
+    struct irq_line irq;
+    gpa_t base;
+};
+
+struct machine {
+    struct loop *loop;
+    struct machine_options options;
+    enum machine_state state;
+    int exit_code;
+
+    /* What it was told. */
+    struct machine_config config;
+    struct boot_source boot_source;
+    int kernel_fd, initrd_fd;          /* opened when configured; -1 = none */
+    struct cpu_template *cpu_template; /* NULL = none */
+    struct blk *drive[MACHINE_DRIVES_MAX];
+    unsigned drive_count;
+    struct rng *rng;
+    struct rng_config rng_config;
+
+    /* What it is made of, from the start on. */
+    struct virtio_env env; /* what devices know of us: &mem and loop */
+    struct mem mem;
+    struct kvm kvm;
+    struct vcpus vcpus;
+    struct bus ports, mmio;
+    struct virtio_slot slot[MACHINE_VIRTIO_MAX];
+    unsigned slot_count;
+
+    struct irq_line serial_irq, keyboard_irq, timer_irq;
+    struct serial serial;
+    struct i8042 keyboard;
+    struct pit pit;
+    struct boot_timer boot_timer;
+    struct power power;
+};
+
+/*
+ * Builds everything that a start needs, down to the vCPUs' registers, without running anything. On
+ * error all of it is gone again and the machine is as it was.
+ */
+int machine_build(struct machine *machine, struct err *e) __must_check;
+
+/* The guest's end, from any device or vCPU: the exit code of the process. */
+void machine_end(struct machine *machine, int exit_code);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vcpu.c: vCPU threads, KVM_RUN, exits, parking. */
+#include "vmm/vcpu.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/metrics.h"
+#include "vmm/base/timeline.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#define KICK_SIGNAL SIGRTMIN
+
+/* The process's exit code when the guest fails rather than ends. */
+#define EXIT_ERROR 1
+
+/* Only there to make KVM_RUN return. */
+static void kick_handler(int signal)
+{
+    (void)signal;
+}
+
+int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struct err *e)
+{
+    all->count = 0;
+    pthread_cond_init(&all->go, NULL);
+    for (unsigned i = 0; i < count; i++) {
+        struct vcpu *vcpu = &all->vcpu[i];
+        void *run;
+
+        vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)i);
+        if (vcpu->fd < 0) {
+            err_set(e, -errno, "Cannot create vCPU %u: %s", i, err_os(-errno));
+            goto fail;
+        }
+        run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+        if (run == MAP_FAILED) {
+            err_set(e, -errno, "Cannot map vCPU %u: %s", i, err_os(-errno));
+            close(vcpu->fd);
+            goto fail;
+        }
+        vcpu->run = run;
+        vcpu->run_size = kvm->run_size;
+        vcpu->index = i;
+        vcpu->all = all;
+        vcpu->started = false;
+        snprintf(vcpu->name, sizeof(vcpu->name), "fc_vcpu %u", i);
+        all->count++;
+    }
+    return 0;
+fail:
+    vcpus_destroy(all);
+    return e->code;
+}
+
+void vcpus_destroy(struct vcpus *all)
+{
+    for (unsigned i = 0; i < all->count; i++) {
+        munmap(all->vcpu[i].run, all->vcpu[i].run_size);
+        close(all->vcpu[i].fd);
+    }
+    all->count = 0;
+}
+
+/* ---- exits
+ * --------------------------------------------------------------------------------------------- */
+
+static void handle_io(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    const struct bus *ports = vcpu->all->ports;
+    bool in = run->io.direction == KVM_EXIT_IO_IN;
+    bool claimed = true;
+    uint64_t start = now_ns();
+
+    /* A string instruction moves several items in one exit. */
+    for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+        claimed &= in ? bus_read(ports, run->io.port, data, run->io.size)
+                      : bus_write(ports, run->io.port, data, run->io.size);
+    }
+    metrics.vcpu.exit_io_in += in;
+    metrics.vcpu.exit_io_out += !in;
+    metric_agg_add(in ? &metrics.vcpu.exit_io_in_agg : &metrics.vcpu.exit_io_out_agg,
+                   now_ns() - start);
+    if (!claimed)
+        log_debug("Nothing answers at port %#x.", run->io.port);
+}
+
+static void handle_mmio(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    const struct bus *mmio = vcpu->all->mmio;
+    bool write = run->mmio.is_write;
+    uint64_t addr = run->mmio.phys_addr, start = now_ns();
+    bool claimed = write ? bus_write(mmio, addr, run->mmio.data, run->mmio.len)
+                         : bus_read(mmio, addr, run->mmio.data, run->mmio.len);
+
+    metrics.vcpu.exit_mmio_read += !write;
+    metrics.vcpu.exit_mmio_write += write;
+    metric_agg_add(write ? &metrics.vcpu.exit_mmio_write_agg : &metrics.vcpu.exit_mmio_read_agg,
+                   now_ns() - start);
+    if (!claimed)
+        log_warn("Guest %s %u bytes at %#llx, where nothing is.", write ? "wrote" : "read",
+                 run->mmio.len, (unsigned long long)addr);
+}
+
+void vcpus_end(struct vcpus *all)
+{
+    all->over = true;
+}
+
+static void fail(struct vcpu *vcpu)
+{
+    metrics.vcpu.failures++;
+    vcpu->all->ended(vcpu->all->owner, EXIT_ERROR);
+}
+
+static void handle_exit(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO:
+        handle_io(vcpu);
+        break;
+    case KVM_EXIT_MMIO:
+        handle_mmio(vcpu);
+        break;
+    case KVM_EXIT_SHUTDOWN:
+        log_error("vCPU %u shut down: a triple fault, the guest's way of crashing or resetting.",
+                  vcpu->index);
+        fail(vcpu);
+        break;
+    case KVM_EXIT_HLT:
+        log_error("vCPU %u halted outside the interrupt controller's control.", vcpu->index);
+        fail(vcpu);
+        break;
+    case KVM_EXIT_FAIL_ENTRY:
+        log_error("KVM could not enter the guest on vCPU %u: hardware reason %#llx.", vcpu->index,
+                  (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+        fail(vcpu);
+        break;
+    case KVM_EXIT_INTERNAL_ERROR:
+        log_error("KVM failed internally on vCPU %u: suberror %u%s.", vcpu->index,
+                  run->internal.suberror,
+                  run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION
+                      ? ", an instruction that it cannot emulate"
+                      : "");
+        fail(vcpu);
+        break;
+    default:
+        log_error("vCPU %u left the guest for reason %u, which nothing here handles.", vcpu->index,
+                  run->exit_reason);
+        fail(vcpu);
+        break;
+    }
+}
+
+/* ---- threads
+ * ------------------------------------------------------------------------------------------- */
+
+/* Under the lock, after KVM_RUN returned -EINTR: nothing of an instruction is pending. */
+static void park_while_wanted(struct vcpu *vcpu)
+{
+    struct vcpus *all = vcpu->all;
+
+    if (!all->park)
+        return;
+    all->parked++;
+    loop_wake(all->loop);
+    while (all->park)
+        loop_cond_wait(all->loop, &all->go);
+    all->parked--;
+}
+
+static void run_failed(struct vcpu *vcpu, int code)
+{
+    log_error("KVM_RUN failed on vCPU %u: %s", vcpu->index, err_os(code));
+    fail(vcpu);
+}
+
+static void enter_guest(struct vcpu *vcpu)
+{
+    int rc = ioctl(vcpu->fd, KVM_RUN, 0ul) ? -errno : 0;
+
+    loop_lock(vcpu->all->loop);
+    if (rc == -EINTR) {
+        /* Cleared under the lock, so that a park wanted from now on sets it again. */
+        if (!vcpu->all->park)
+            vcpu->run->immediate_exit = 0;
+        park_while_wanted(vcpu);
+    } else if (rc == 0) {
+        handle_exit(vcpu);
+    } else if (rc != -EAGAIN) {
+        run_failed(vcpu, rc);
+    }
+    /* The process goes away under the thread. */
+    while (vcpu->all->over)
+        loop_cond_wait(vcpu->all->loop, &vcpu->all->go);
+    loop_unlock(vcpu->all->loop);
+}
+
+/* Everything but the kick and what the thread's own faults raise belongs to the main thread. */
+static void choose_signals(void)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+    sigset_t set;
+
+    sigfillset(&set);
+    sigdelset(&set, KICK_SIGNAL);
+    for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
+        sigdelset(&set, own[i]);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *vcpu = arg;
+
+    choose_signals();
+    pthread_setname_np(pthread_self(), vcpu->name);
+    log_set_thread(vcpu->name);
+    if (vcpu->index == 0)
+        timeline_stamp(TIMELINE_FIRST_RUN);
+    while (!__atomic_load_n(&vcpu->all->quit, __ATOMIC_ACQUIRE))
+        enter_guest(vcpu);
+    return NULL;
+}
+
+/* Ends and joins the threads that run; the lock is free meanwhile, since they may be waiting for
+ * it. */
+static void stop_threads(struct vcpus *all)
+{
+    __atomic_store_n(&all->quit, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < all->count; i++) {
+        struct vcpu *vcpu = &all->vcpu[i];
+
+        if (!vcpu->started)
+            continue;
+        vcpu->run->immediate_exit = 1;
+        pthread_kill(vcpu->thread, KICK_SIGNAL);
+        loop_unlock(all->loop);
+        pthread_join(vcpu->thread, NULL);
+        loop_lock(all->loop);
+        vcpu->started = false;
+    }
+}
+
+int vcpus_start(struct vcpus *all, struct err *e)
+{
+    struct sigaction kick = {.sa_handler = kick_handler};
+    int rc = 0;
+
+    sigaction(KICK_SIGNAL, &kick, NULL);
+    all->park = all->over = all->quit = false;
+    all->parked = 0;
+    /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
+     * trace. */
+    for (unsigned i = all->count; i-- > 0 && rc == 0;) {
+        rc = pthread_create(&all->vcpu[i].thread, NULL, vcpu_thread, &all->vcpu[i]);
+        all->vcpu[i].started = rc == 0;
+    }
+    if (rc == 0)
+        return 0;
+    stop_threads(all);
+    return err_set(e, -rc, "Cannot create a vCPU thread: %s", err_os(-rc));
+}
+
+static bool all_parked(void *arg)
+{
+    const struct vcpus *all = arg;
+
+    return all->parked == all->count || all->over;
+}
+
+void vcpus_park(struct vcpus *all)
+{
+    all->park = true;
+    for (unsigned i = 0; i < all->count; i++) {
+        all->vcpu[i].run->immediate_exit = 1;
+        pthread_kill(all->vcpu[i].thread, KICK_SIGNAL);
+    }
+    loop_wait(all->loop, all_parked, all);
+}
+
+void vcpus_resume(struct vcpus *all)
+{
+    for (unsigned i = 0; i < all->count; i++) {
+        vcpu_tell_paused(&all->vcpu[i]);
+        all->vcpu[i].run->immediate_exit = 0;
+    }
+    all->park = false;
+    pthread_cond_broadcast(&all->go);
+}
