@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Disks of real guests: that what is written is what is read, on both sides, whatever happens. */
-#include "guest/init/pattern.h"
+#include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/gpt.h"
 #include "tests/e2e/linux.h"
@@ -8,22 +8,11 @@
 #include "tests/support/files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <sys/stat.h>
-
-enum { MIB = 1 << 20, SECTORS_PER_MIB = 2048 };
-
-/* A new disk file of holes. */
-static const char *new_disk(const char *name, unsigned mib)
-{
-    const char *path = e2e_path(name);
-    CHECK_INT(files_make_sparse(path, (uint64_t)mib * MIB), 0);
-    return path;
-}
 
 /* A guest with one disk of holes, /dev/vda. */
 static struct vm *vm_with_disk(const char *path, const char *more)
@@ -34,61 +23,21 @@ static struct vm *vm_with_disk(const char *path, const char *more)
     return vm;
 }
 
-/* That the host finds in the file what the guest's `write` of these sectors puts there. */
-static void host_verifies(const char *path, uint64_t from, uint64_t sectors, uint64_t seed)
-{
-    unsigned char sector[SECTOR_SIZE];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    for (uint64_t at = from; at < from + sectors; at++) {
-        if (pread(fd, sector, sizeof(sector), (off_t)(at * SECTOR_SIZE)) != SECTOR_SIZE)
-            FAIL("sector %llu cannot be read", (unsigned long long)at);
-        if (!pattern_matches(sector, at, seed))
-            FAIL("sector %llu does not hold what the guest wrote", (unsigned long long)at);
-    }
-    close(fd);
-}
-
-static void host_writes(const char *path, uint64_t from, uint64_t sectors, uint64_t seed)
-{
-    unsigned char sector[SECTOR_SIZE];
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    for (uint64_t at = from; at < from + sectors; at++) {
-        pattern_fill(sector, at, seed);
-        CHECK_INT(pwrite(fd, sector, sizeof(sector), (off_t)(at * SECTOR_SIZE)), SECTOR_SIZE);
-    }
-    close(fd);
-}
-
-static bool host_finds_zeroes(const char *path, uint64_t from, uint64_t sectors)
-{
-    unsigned char sector[SECTOR_SIZE], zero[SECTOR_SIZE] = {0};
-    bool all = true;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    for (uint64_t at = from; at < from + sectors && all; at++)
-        all = pread(fd, sector, sizeof(sector), (off_t)(at * SECTOR_SIZE)) == SECTOR_SIZE &&
-              !memcmp(sector, zero, sizeof(zero));
-    close(fd);
-    return all;
-}
-
 static void writes_arrive(const char *more)
 {
-    const char *disk = new_disk("disk", 8);
+    const char *disk = disk_new("disk", 8);
     struct vm *vm = vm_with_disk(disk, more);
     ask(vm, "write vda 16384 7");
     ask(vm, "flush vda");
-    host_verifies(disk, 0, 16384, 7);
+    disk_holds(disk, 0, 16384, 7);
     ask(vm, "verify vda 16384 7");
     ask(vm, "write vda 100 8 5001"); /* neither aligned to a page nor to a request */
-    host_verifies(disk, 5001, 100, 8);
-    host_verifies(disk, 5101, 1000, 7);
-    host_verifies(disk, 4000, 1001, 7);
+    disk_holds(disk, 5001, 100, 8);
+    disk_holds(disk, 5101, 1000, 7);
+    disk_holds(disk, 4000, 1001, 7);
     linux_leave(vm, "reboot");
     vm_exits(vm, 0);
-    host_verifies(disk, 5001, 100, 8);
+    disk_holds(disk, 5001, 100, 8);
 }
 
 E2E(what_a_guest_writes_the_host_reads, LINUX | INTEL | SANITIZER)
@@ -108,8 +57,8 @@ E2E(what_a_guest_writes_and_flushes_through_a_writeback_cache_the_host_reads, LI
 
 E2E(what_the_host_wrote_a_guest_reads, LINUX | INTEL)
 {
-    const char *disk = new_disk("disk", 8);
-    host_writes(disk, 0, 16384, 21);
+    const char *disk = disk_new("disk", 8);
+    disk_fill(disk, 0, 16384, 21);
     struct vm *vm = vm_with_disk(disk, "");
     ask(vm, "verify vda 16384 21");
 }
@@ -117,8 +66,8 @@ E2E(what_the_host_wrote_a_guest_reads, LINUX | INTEL)
 E2E(flushes_are_offered_only_with_a_writeback_cache, LINUX)
 {
     struct vm *vm = vm_new(NULL);
-    linux_drive(vm, "a", new_disk("a", 1), "");
-    linux_drive(vm, "b", new_disk("b", 1), ",\"cache_type\":\"Writeback\"");
+    linux_drive(vm, "a", disk_new("a", 1), "");
+    linux_drive(vm, "b", disk_new("b", 1), ",\"cache_type\":\"Writeback\"");
     linux_boot(vm);
     CHECK_HAS(disk_line(vm, "vda"), "cache=write-through");
     CHECK_HAS(disk_line(vm, "vdb"), "cache=write-back");
@@ -149,7 +98,7 @@ E2E(a_megabyte_is_few_requests, LINUX)
     const char *metrics = e2e_path("metrics");
     struct vm *vm = vm_new(NULL);
     vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", metrics);
-    linux_drive(vm, "d", new_disk("disk", 8), "");
+    linux_drive(vm, "d", disk_new("disk", 8), "");
     linux_boot(vm);
     CHECK(number_of(disk_line(vm, "vda"), "segments") >= 64);
     block_metric(vm, metrics, "read_count"); /* counters start again at each flush */
@@ -161,19 +110,19 @@ E2E(a_megabyte_is_few_requests, LINUX)
 
 E2E(a_read_only_disk_refuses_writes_and_stays_as_it_was, LINUX | INTEL)
 {
-    const char *disk = new_disk("disk", 1);
-    host_writes(disk, 0, SECTORS_PER_MIB, 3);
+    const char *disk = disk_new("disk", 1);
+    disk_fill(disk, 0, SECTORS_PER_MIB, 3);
     struct vm *vm = vm_with_disk(disk, ",\"is_read_only\":true");
     CHECK_INT(number_of(disk_line(vm, "vda"), "ro"), 1);
     ask(vm, "verify vda 2048 3");
     ask_failing(vm, "write vda 8 4");
-    host_verifies(disk, 0, SECTORS_PER_MIB, 3);
+    disk_holds(disk, 0, SECTORS_PER_MIB, 3);
 }
 
 E2E(two_disks_keep_to_themselves, LINUX | SANITIZER)
 {
     struct vm *vm = vm_new(NULL);
-    const char *a = new_disk("a", 2), *b = new_disk("b", 4);
+    const char *a = disk_new("a", 2), *b = disk_new("b", 4);
     linux_drive(vm, "first", a, "");
     linux_drive(vm, "second", b, "");
     linux_boot(vm);
@@ -183,15 +132,15 @@ E2E(two_disks_keep_to_themselves, LINUX | SANITIZER)
     ask(vm, "write vdb 8192 2");
     ask(vm, "verify vda 4096 1");
     ask(vm, "verify vdb 8192 2");
-    host_verifies(a, 0, 4096, 1);
-    host_verifies(b, 0, 8192, 2);
+    disk_holds(a, 0, 4096, 1);
+    disk_holds(b, 0, 8192, 2);
 }
 
 E2E(the_root_drive_is_the_first_disk_whenever_it_was_configured, LINUX)
 {
     struct vm *vm = vm_new(NULL);
     linux_machine(vm, 1, 128);
-    linux_drive(vm, "data", new_disk("data", 3), "");
+    linux_drive(vm, "data", disk_new("data", 3), "");
     vm_put(vm, "/drives/root",
            "{\"drive_id\":\"root\",\"is_root_device\":true,\"is_read_only\":true,"
            "\"path_on_host\":\"%s\"}",
@@ -218,7 +167,7 @@ E2E(a_root_drive_is_found_by_the_partuuid_of_a_gpt, LINUX)
 
 E2E(the_serial_number_of_a_disk_is_its_files_identity, LINUX | INTEL)
 {
-    const char *disk = new_disk("disk", 1);
+    const char *disk = disk_new("disk", 1);
     struct stat st;
     CHECK_INT(stat(disk, &st), 0);
     char *id = text_format("%llu%llu%llu", (unsigned long long)st.st_dev,
@@ -239,7 +188,7 @@ E2E(a_trailing_part_of_a_sector_is_left_out, LINUX)
 
 E2E(a_disk_of_length_zero_is_a_disk_of_no_sectors, LINUX)
 {
-    struct vm *vm = vm_with_disk(new_disk("none", 0), "");
+    struct vm *vm = vm_with_disk(disk_new("none", 0), "");
     CHECK_INT(number_of(disk_line(vm, "vda"), "sectors"), 0);
     linux_leave(vm, "reboot");
     vm_exits(vm, 0);
@@ -256,33 +205,33 @@ static long long allocated(const char *path)
 
 E2E(discarded_sectors_are_given_back_to_the_host, LINUX)
 {
-    const char *disk = new_disk("disk", 8);
-    host_writes(disk, 0, 8 * SECTORS_PER_MIB, 5);
+    const char *disk = disk_new("disk", 8);
+    disk_fill(disk, 0, 8 * SECTORS_PER_MIB, 5);
     struct vm *vm = vm_with_disk(disk, ",\"discard\":true");
     CHECK(number_of(disk_line(vm, "vda"), "discard") > 0);
     long long before = allocated(disk);
     ask(vm, "discard vda 4096 8192");
-    host_verifies(disk, 0, 4096, 5);
-    CHECK(host_finds_zeroes(disk, 4096, 8192));
-    host_verifies(disk, 12288, 4096, 5);
+    disk_holds(disk, 0, 4096, 5);
+    CHECK(disk_is_zero(disk, 4096, 8192));
+    disk_holds(disk, 12288, 4096, 5);
     CHECK(allocated(disk) <= before - 3 * MIB);
 }
 
 E2E(sectors_are_zeroed_without_their_bytes_being_sent, LINUX)
 {
-    const char *disk = new_disk("disk", 8);
-    host_writes(disk, 0, 8 * SECTORS_PER_MIB, 5);
+    const char *disk = disk_new("disk", 8);
+    disk_fill(disk, 0, 8 * SECTORS_PER_MIB, 5);
     struct vm *vm = vm_with_disk(disk, ",\"discard\":true");
     CHECK(number_of(disk_line(vm, "vda"), "zeroes") > 0);
     ask(vm, "zeroes vda 1000 5000");
-    host_verifies(disk, 0, 1000, 5);
-    CHECK(host_finds_zeroes(disk, 1000, 5000));
-    host_verifies(disk, 6000, 1000, 5);
+    disk_holds(disk, 0, 1000, 5);
+    CHECK(disk_is_zero(disk, 1000, 5000));
+    disk_holds(disk, 6000, 1000, 5);
 }
 
 E2E(discard_is_not_offered_unless_asked_for, LINUX)
 {
-    struct vm *vm = vm_with_disk(new_disk("disk", 1), "");
+    struct vm *vm = vm_with_disk(disk_new("disk", 1), "");
     CHECK_INT(number_of(disk_line(vm, "vda"), "discard"), 0);
 }
 
@@ -303,42 +252,42 @@ static void must_become(struct vm *vm, const char *disk, unsigned long long sect
 
 E2E(a_new_path_and_its_size_are_seen_by_the_running_guest, LINUX | INTEL)
 {
-    const char *small = new_disk("small", 1), *large = new_disk("large", 3);
-    host_writes(large, 0, 3 * SECTORS_PER_MIB, 9);
+    const char *small = disk_new("small", 1), *large = disk_new("large", 3);
+    disk_fill(large, 0, 3 * SECTORS_PER_MIB, 9);
     struct vm *vm = vm_with_disk(small, "");
     ask(vm, "write vda 2048 1");
     vm_patch(vm, "/drives/d", "{\"drive_id\":\"d\",\"path_on_host\":\"%s\"}", large);
     must_become(vm, "vda", 3 * SECTORS_PER_MIB);
     ask(vm, "verify vda 6144 9");
     ask(vm, "write vda 100 2");
-    host_verifies(large, 0, 100, 2);
-    host_verifies(small, 0, 2048, 1);
+    disk_holds(large, 0, 100, 2);
+    disk_holds(small, 0, 2048, 1);
 }
 
 E2E(a_file_that_has_grown_is_seen_after_its_path_is_given_again, LINUX)
 {
-    const char *disk = new_disk("disk", 1);
+    const char *disk = disk_new("disk", 1);
     struct vm *vm = vm_with_disk(disk, "");
     CHECK_INT(truncate(disk, 5 * MIB), 0);
     vm_patch(vm, "/drives/d", "{\"drive_id\":\"d\",\"path_on_host\":\"%s\"}", disk);
     must_become(vm, "vda", 5 * SECTORS_PER_MIB);
     ask(vm, "write vda 10240 4");
-    host_verifies(disk, 0, 10240, 4);
+    disk_holds(disk, 0, 10240, 4);
 }
 
 E2E(a_new_path_that_is_wrong_changes_nothing, LINUX)
 {
-    const char *disk = new_disk("disk", 1);
+    const char *disk = disk_new("disk", 1);
     struct vm *vm = vm_with_disk(disk, "");
     vm_refused(vm, "PATCH", "/drives/d", "No such file",
                "{\"drive_id\":\"d\",\"path_on_host\":\"%s\"}", e2e_path("missing"));
     ask(vm, "write vda 2048 6");
-    host_verifies(disk, 0, 2048, 6);
+    disk_holds(disk, 0, 2048, 6);
 }
 
 E2E(a_file_cut_short_while_in_use_gives_the_guest_an_error_and_it_goes_on, LINUX | SANITIZER)
 {
-    const char *disk = new_disk("disk", 4);
+    const char *disk = disk_new("disk", 4);
     struct vm *vm = vm_with_disk(disk, "");
     ask(vm, "write vda 8192 1");
     CHECK_INT(truncate(disk, 2 * MIB), 0);
@@ -351,7 +300,7 @@ E2E(a_file_cut_short_while_in_use_gives_the_guest_an_error_and_it_goes_on, LINUX
 
 E2E(a_thousand_pauses_under_disk_load_lose_no_request, LINUX | SLOW)
 {
-    struct vm *vm = vm_with_disk(new_disk("disk", 4), "");
+    struct vm *vm = vm_with_disk(disk_new("disk", 4), "");
     ask(vm, "load vda on");
     for (unsigned i = 0; i < 1000; i++) {
         vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
@@ -367,8 +316,8 @@ E2E(a_thousand_pauses_under_disk_load_lose_no_request, LINUX | SLOW)
 E2E(fifty_pauses_under_disk_load_of_two_engines_lose_no_request, LINUX | SANITIZER | INTEL)
 {
     struct vm *vm = vm_new(NULL);
-    linux_drive(vm, "a", new_disk("a", 2), "");
-    linux_drive(vm, "b", new_disk("b", 2), ",\"io_engine\":\"Async\"");
+    linux_drive(vm, "a", disk_new("a", 2), "");
+    linux_drive(vm, "b", disk_new("b", 2), ",\"io_engine\":\"Async\"");
     linux_boot(vm);
     ask(vm, "load vda on");
     ask(vm, "load vdb on");
@@ -383,7 +332,7 @@ E2E(fifty_pauses_under_disk_load_of_two_engines_lose_no_request, LINUX | SANITIZ
 
 E2E(a_reset_under_disk_load_ends_cleanly, LINUX | SANITIZER)
 {
-    struct vm *vm = vm_with_disk(new_disk("disk", 4), ",\"io_engine\":\"Async\"");
+    struct vm *vm = vm_with_disk(disk_new("disk", 4), ",\"io_engine\":\"Async\"");
     ask(vm, "load vda on");
     ask(vm, "sleep 50");
     linux_leave(vm, "reboot");
@@ -400,8 +349,8 @@ static unsigned long long operations(struct vm *vm)
 E2E(a_rate_limiter_holds_the_disk_back_until_it_is_lifted, LINUX)
 {
     struct vm *vm = vm_new(NULL);
-    linux_drive(vm, "a", new_disk("a", 1), "");
-    linux_drive(vm, "b", new_disk("b", 1),
+    linux_drive(vm, "a", disk_new("a", 1), "");
+    linux_drive(vm, "b", disk_new("b", 1),
                 ",\"rate_limiter\":{\"ops\":{\"size\":200,\"refill_time\":3600000}}");
     linux_boot(vm);
     ask(vm, "load vdb on");
@@ -425,8 +374,8 @@ E2E(a_rate_limiter_holds_the_disk_back_until_it_is_lifted, LINUX)
 E2E(a_limited_bandwidth_holds_the_disk_back, LINUX)
 {
     struct vm *vm = vm_new(NULL);
-    linux_drive(vm, "a", new_disk("a", 1), "");
-    linux_drive(vm, "b", new_disk("b", 4),
+    linux_drive(vm, "a", disk_new("a", 1), "");
+    linux_drive(vm, "b", disk_new("b", 4),
                 ",\"rate_limiter\":{\"bandwidth\":{\"size\":1048576,\"refill_time\":3600000}}");
     linux_boot(vm);
     ask(vm, "load vdb on");

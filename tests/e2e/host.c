@@ -14,6 +14,7 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -171,7 +172,36 @@ E2E(a_host_without_io_uring_is_told_so, HOST)
     CHECK_HAS(said(vm), "io_uring");
 }
 
-/* One page of address space is nothing to map a guest's memory in. */
+/* A KVM that says it lacks the capability whose number is at `arg`. */
+static int lack_capability(void *arg)
+{
+    unsigned capability = *(const unsigned *)arg;
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KVM_CHECK_EXTENSION, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, capability, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0), /* the call gives 0: not there */
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(*code), .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+E2E(an_old_kvm_fails_the_start_and_the_missing_capability_is_named, TINY)
+{
+    unsigned capability = KVM_CAP_IRQFD;
+    const char *args[] = {"--no-api", "--config-file", config_file(), NULL};
+    struct vm *vm = run_with(args, lack_capability, &capability);
+    vm_exits(vm, 1);
+    CHECK(strstr(said(vm), "0x20") || strstr(said(vm), "IRQFD") || strstr(said(vm), "(32)"));
+}
+
+/* Leaves too few addresses for a guest of a GiB. */
 static int limit_address_space(void *arg)
 {
     struct rlimit limit = {.rlim_cur = *(const rlim_t *)arg, .rlim_max = *(const rlim_t *)arg};
