@@ -3,6 +3,8 @@
  * interrupt. */
 #include "virtio/mmio.h"
 
+#include "vmm/base/metrics.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,6 +258,8 @@ static void mmio_interrupt(void *owner, enum virtio_interrupt why)
 
     /* Before the edge: the handler that it starts reads this register to learn why. */
     mmio->s.interrupt_status |= why;
+    if (why == VIRTIO_INTERRUPT_CONFIG)
+        metric_add(&metrics.interrupts.config_updates, 1);
     irq_raise(mmio->place.line);
 }
 

@@ -76,43 +76,32 @@ static bool allowed(struct rng *rng, uint64_t bytes)
     return false;
 }
 
-/* Serves one request; false when there is none, or none may be served now. */
-static bool serve(struct rng *rng)
+static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
 {
+    struct rng *rng = to_rng(dev);
     struct iovec iov[VIRTQUEUE_SIZE_MAX];
     struct vq_chain chain;
 
-    if (rng->retry.armed || !virtio_dev_pop(&rng->dev, QUEUE, &chain, iov, ARRAY_SIZE(iov)))
-        return false;
+    if (rng->retry.armed)
+        return VIRTIO_LATER;
+    if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
+        return VIRTIO_EMPTY;
     if (chain.n_readable > 0) {
-        virtio_dev_needs_reset(&rng->dev, "a readable buffer in an entropy request");
-        return false;
+        virtio_dev_needs_reset(dev, "a readable buffer in an entropy request");
+        return VIRTIO_EMPTY;
     }
     if (!allowed(rng, MIN(chain.writable_len, REQUEST_MAX))) {
-        virtqueue_unpop(&rng->dev.queue[QUEUE]);
-        return false;
+        virtqueue_unpop(&dev->queue[q]);
+        return VIRTIO_LATER;
     }
-    virtio_dev_push(&rng->dev, QUEUE, chain.head, fill(&chain));
-    return true;
+    virtio_dev_push(dev, q, chain.head, fill(&chain));
+    return VIRTIO_SERVED;
 }
 
 static void rng_kick(struct virtio_dev *dev, unsigned q)
 {
-    struct rng *rng = to_rng(dev);
-    unsigned served = 0;
-
     metric_add(&metrics.entropy.entropy_event_count, 1);
-    virtqueue_kicks_off(&dev->queue[q]);
-    do {
-        while (served < TURN_MAX && serve(rng))
-            served++;
-        if (served == TURN_MAX) {
-            virtio_dev_kick_later(dev, q);
-            return;
-        }
-        if (rng->retry.armed) /* its end kicks us */
-            return;
-    } while (virtio_dev_kicks_on(dev, q));
+    virtio_dev_serve(dev, q, TURN_MAX, serve);
 }
 
 static void retry_done(struct op *op, int res, bool more)

@@ -150,9 +150,22 @@ void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t
     loop_at_batch_end(dev->env.loop, &dev->publish);
 }
 
-bool virtio_dev_kicks_on(struct virtio_dev *dev, unsigned q)
+unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
+                          enum virtio_serve (*serve)(struct virtio_dev *dev, unsigned q))
 {
-    return virtio_dev_may_run(dev) && virtqueue_kicks_on(&dev->queue[q]);
+    struct virtqueue *vq = &dev->queue[q];
+    enum virtio_serve result = VIRTIO_SERVED;
+    unsigned served = 0;
+
+    virtqueue_kicks_off(vq);
+    while (served < share && (result = serve(dev, q)) == VIRTIO_SERVED)
+        served++;
+    if (result == VIRTIO_LATER || !virtio_dev_may_run(dev))
+        return served;
+    /* Not a loop of our own: a guest that moves its index to and fro would keep us in it. */
+    if (result == VIRTIO_SERVED || virtqueue_kicks_on(vq))
+        virtio_dev_kick_later(dev, q);
+    return served;
 }
 
 void virtio_dev_op_begin(struct virtio_dev *dev)

@@ -148,8 +148,20 @@ bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, 
  * of this batch of completions. */
 void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len);
 
-/* virtqueue_kicks_on for a device that may have been broken meanwhile: true = go on taking. */
-bool virtio_dev_kicks_on(struct virtio_dev *dev, unsigned q) __must_check;
+/* What came of an attempt to serve one request. */
+enum virtio_serve {
+    VIRTIO_SERVED, /* it is done, or on its way: try the next */
+    VIRTIO_EMPTY,  /* there was none */
+    VIRTIO_LATER,  /* it has to wait; the device comes back by itself, kicks are not needed */
+};
+
+/*
+ * The body of a kick: calls `serve` until queue q is empty and kicks are on again, or it says
+ * later, or `share` requests are served; then it goes on in a later turn of the loop, so that a
+ * flood in one queue cannot starve the rest. Returns the requests served.
+ */
+unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
+                          enum virtio_serve (*serve)(struct virtio_dev *dev, unsigned q));
 
 /* Kicks queue q from a later turn of the loop: for a device that has done its share of one turn. */
 void virtio_dev_kick_later(struct virtio_dev *dev, unsigned q);
