@@ -224,7 +224,7 @@ void virtio_dev_drain(struct virtio_dev *dev);
 /* Go on, and kick every ready queue once (a kick may have come while the device was held). */
 void virtio_dev_resume(struct virtio_dev *dev);
 
-/* NULL is accepted. The device is idle, and the loop has ended or never saw the device. */
+/* NULL is accepted. The loop has ended or never saw the device. */
 void virtio_dev_destroy(struct virtio_dev *dev);
 
 #endif
