@@ -17,8 +17,7 @@
 #define TURN_BYTES_MAX    MIB
 
 static const struct state_field fields[] = {RATE_LIMITER_STATE_FIELDS(struct blk_state, limiter.)};
-static const struct state_desc blk_state_desc =
-    STATE_DESC("virtio-blk", 1, struct blk_state, fields);
+const struct state_desc blk_state_desc = STATE_DESC("virtio-blk", 1, struct blk_state, fields);
 
 static struct blk *to_blk(struct virtio_dev *dev)
 {

@@ -26,6 +26,9 @@ struct blk_config {
 
 struct blk;
 
+/* The device's saved struct, for the test that walks them all. */
+extern const struct state_desc blk_state_desc;
+
 /*
  * Opens the file (a regular file or block device) and makes the device. The config is copied.
  * Errors name the path and the system's words: -ENOENT, -EACCES, -EISDIR, -EINVAL (neither file nor

@@ -24,8 +24,7 @@ struct rng_state {
 };
 
 static const struct state_field fields[] = {RATE_LIMITER_STATE_FIELDS(struct rng_state, limiter.)};
-static const struct state_desc rng_state_desc =
-    STATE_DESC("virtio-rng", 1, struct rng_state, fields);
+const struct state_desc rng_state_desc = STATE_DESC("virtio-rng", 1, struct rng_state, fields);
 
 struct rng {
     struct virtio_dev dev;

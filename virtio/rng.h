@@ -16,6 +16,9 @@ struct rng_config {
 
 struct rng;
 
+/* The device's saved struct, for the test that walks them all. */
+extern const struct state_desc rng_state_desc;
+
 /* -ENOMEM. Ends with virtio_dev_destroy(rng_dev(rng)). */
 int rng_create(struct rng **rng, const struct virtio_env *env, const struct rng_config *config,
                struct err *e) __must_check;

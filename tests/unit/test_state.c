@@ -5,7 +5,16 @@
  * to `known`; whoever changes a table raises its version and writes down the new fingerprint.
  */
 #include "tests/unit/unit.h"
+#include "virtio/blk.h"
+#include "virtio/mmio.h"
+#include "virtio/rng.h"
+#include "virtio/virtio.h"
+#include "virtio/virtqueue.h"
+#include "vmm/base/rate_limiter.h"
 #include "vmm/base/state.h"
+#include "vmm/legacy/i8042.h"
+#include "vmm/legacy/pit.h"
+#include "vmm/legacy/serial.h"
 
 #include <errno.h>
 #include <string.h>
@@ -250,7 +259,11 @@ struct known_state {
 };
 
 static const struct known_state known[] = {
-    {&sample_desc, 3, SAMPLE_GOLDEN}, /* so that the walk below is never an empty one */
+    {&sample_desc, 3, SAMPLE_GOLDEN}, {&rate_limiter_state_desc, 1, 0x979093eb},
+    {&virtqueue_state_desc, 1, 0x54ad4cad},    {&virtio_dev_state_desc, 1, 0x04139db6},
+    {&virtio_mmio_state_desc, 1, 0x4b69631c},  {&blk_state_desc, 1, 0x6ce09d33},
+    {&rng_state_desc, 1, 0xb20a6159},          {&serial_state_desc, 1, 0x6ac8cd89},
+    {&i8042_state_desc, 1, 0x775c847b},        {&pit_state_desc, 1, 0x65fbbe11},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)
