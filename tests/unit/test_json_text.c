@@ -426,6 +426,39 @@ static void test_json_quote_escapes_what_must_be(void **state)
     free(text);
 }
 
+/* ---- memory ---- */
+
+static unsigned allocations_left;
+
+static void *failing_malloc(size_t size)
+{
+    return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+static void test_json_tree_fails_cleanly_at_each_allocation(void **state)
+{
+    static const char text[] =
+        "{\"a\":[1,-1,1.5,\"x\",18446744073709551615,true],\"b\":{\"c\":{}}}";
+    json_t *value = NULL;
+    unsigned n;
+
+    (void)state;
+    json_set_alloc_funcs(failing_malloc, free);
+    for (n = 0; !value; n++) {
+        char *error;
+
+        allocations_left = n;
+        value = json_parse(text, strlen(text), &error);
+        assert_true(!value == !!error);
+        if (error)
+            assert_memory_equal(error, "out of memory", 13);
+        free(error);
+    }
+    json_decref(value);
+    json_set_alloc_funcs(malloc, free);
+    assert_true(n > 10);
+}
+
 /* ---- the verbs by themselves ---- */
 
 static void test_json_error_shows_strings_as_rust_does(void **state)
@@ -601,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_json_skip_takes_any_depth),
         cmocka_unit_test(test_json_print_sorts_members_and_keeps_numbers),
         cmocka_unit_test(test_json_quote_escapes_what_must_be),
+        cmocka_unit_test(test_json_tree_fails_cleanly_at_each_allocation),
         cmocka_unit_test(test_json_error_shows_strings_as_rust_does),
         cmocka_unit_test(test_json_first_error_stays),
         cmocka_unit_test(test_json_error_without_enclosing_value_has_no_position),

@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,6 +128,30 @@ static void test_mmds_store_refuses_what_is_not_json_unchanged(void **state)
     mmds_store_destroy(store);
 }
 
+static unsigned allocations_left;
+
+static void *failing_malloc(size_t size)
+{
+    return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+static void test_mmds_store_patch_without_memory_changes_nothing(void **state)
+{
+    struct mmds_store *store = store_with(100, "{\"a\":{\"b\":[1,2]}}");
+    struct err e;
+    unsigned n = 0;
+
+    (void)state;
+    json_set_alloc_funcs(failing_malloc, free);
+    for (allocations_left = 0; patch(store, "{\"a\":{\"c\":{\"d\":[3]}}}", &e);
+         allocations_left = ++n)
+        assert_holds(store, "{\"a\":{\"b\":[1,2]}}");
+    json_set_alloc_funcs(malloc, free);
+    assert_holds(store, "{\"a\":{\"b\":[1,2],\"c\":{\"d\":[3]}}}");
+    assert_true(n > 10);
+    mmds_store_destroy(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_mmds_store_patch_merges_as_rfc_7396),
         cmocka_unit_test(test_mmds_store_counts_compact_text_against_its_limit),
         cmocka_unit_test(test_mmds_store_refuses_what_is_not_json_unchanged),
+        cmocka_unit_test(test_mmds_store_patch_without_memory_changes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
