@@ -74,17 +74,6 @@ static struct kvm_cpuid_entry2 *find_or_add(struct cpuid_table *table, uint32_t 
     return entry;
 }
 
-static void drop_zero_entries(struct cpuid_table *table)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < table->count; i++) {
-        if (!is_zero(&table->entry[i]))
-            table->entry[kept++] = table->entry[i];
-    }
-    table->count = kept;
-}
-
 enum cpu_vendor cpuid_vendor(struct cpuid_table *table)
 {
     static const struct {
@@ -325,6 +314,27 @@ static void apply_rules(const struct rule *rules, size_t count, struct cpuid_tab
     }
 }
 
+/* Whether a vCPU's identity goes into the entry, so that it may be zero for the first one only. */
+static bool has_identity(const struct cpuid_machine *machine, const struct kvm_cpuid_entry2 *entry)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(vcpu_rules); i++) {
+        if (vcpu_rules[i].leaf == entry->function && (vcpu_rules[i].vendors & machine->vendor))
+            return true;
+    }
+    return false;
+}
+
+static void drop_zero_entries(struct cpuid_table *table, const struct cpuid_machine *machine)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < table->count; i++) {
+        if (!is_zero(&table->entry[i]) || has_identity(machine, &table->entry[i]))
+            table->entry[kept++] = table->entry[i];
+    }
+    table->count = kept;
+}
+
 /* ---- entries that KVM leaves out, or empty
  * ---------------------------------------------------------- */
 
@@ -455,7 +465,7 @@ int cpuid_describe_machine(struct cpuid_table *table, const struct cpuid_machine
     fill_missing(table, machine);
     set_brand(table, machine);
     apply_rules(machine_rules, ARRAY_SIZE(machine_rules), table, machine, 0);
-    drop_zero_entries(table);
+    drop_zero_entries(table, machine);
     return 0;
 }
 
