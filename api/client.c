@@ -157,6 +157,18 @@ static int read_body(struct input *in, size_t len, struct client_answer *answer,
     return 0;
 }
 
+/* The three digits of "HTTP/1.x nnn", or -1. */
+static int status_of(const char *head)
+{
+    static const char start[] = "HTTP/1.";
+    const char *digits = head + strlen(start) + 2;
+
+    if (strncmp(head, start, strlen(start)) != 0 || !memchr("01", digits[-2], 2) ||
+        strspn(digits, "0123456789") != 3)
+        return -1;
+    return (int)strtol(digits, NULL, 10);
+}
+
 static int read_answer(struct input *in, struct client_answer *answer, struct err *e)
 {
     size_t head_len = 0, length;
@@ -167,7 +179,8 @@ static int read_answer(struct input *in, struct client_answer *answer, struct er
         if (rc)
             return rc;
         in->bytes[head_len - 2] = '\0';
-        if (sscanf(in->bytes, "HTTP/1.%*1[01] %3d", &answer->status) != 1)
+        answer->status = status_of(in->bytes);
+        if (answer->status < 0)
             return err_set(e, -EPROTO, "The answer is not HTTP: %.60s", in->bytes);
         length = content_length(in->bytes);
         in->len -= head_len;

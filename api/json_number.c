@@ -184,7 +184,7 @@ void json_format_float(char out[40], double f)
 
     shortest_scientific(scientific, fabs(f));
     mantissa_end = strchr(scientific, 'e');
-    exponent = atoi(mantissa_end + 1);
+    exponent = (int)strtol(mantissa_end + 1, NULL, 10);
     for (char *p = scientific; p < mantissa_end; p++) {
         if (*p != '.')
             digits[count++] = *p;

@@ -77,7 +77,7 @@ static bool parse_ms(const char *text, unsigned *ms)
     char *end;
     unsigned long value = strtoul(text, &end, 10);
 
-    if (!isdigit((unsigned char)text[0]) || *end || value > 3600 * 1000)
+    if (!isdigit((unsigned char)text[0]) || *end || value > 3600000UL)
         return false;
     *ms = (unsigned)value;
     return true;

@@ -11,7 +11,7 @@
 struct mmds_store;
 
 /* limit: bytes that the value may take as compact text. -ENOMEM. */
-int mmds_store_create(struct mmds_store **store, size_t limit, struct err *e) __must_check;
+int mmds_store_create(struct mmds_store **out, size_t limit, struct err *e) __must_check;
 void mmds_store_destroy(struct mmds_store *store);
 
 /*

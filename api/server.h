@@ -50,7 +50,7 @@ struct api_server;
  * the path. Requests are served from the first turn of the loop on. max_payload: bytes of body
  * accepted.
  */
-int api_server_create(struct api_server **server, struct loop *loop, const char *socket_path,
+int api_server_create(struct api_server **out, struct loop *loop, const char *socket_path,
                       size_t max_payload, api_handler handler, void *owner,
                       struct err *e) __must_check;
 
