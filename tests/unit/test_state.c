@@ -259,11 +259,11 @@ struct known_state {
 };
 
 static const struct known_state known[] = {
-    {&sample_desc, 3, SAMPLE_GOLDEN}, {&rate_limiter_state_desc, 1, 0x979093eb},
-    {&virtqueue_state_desc, 1, 0x54ad4cad},    {&virtio_dev_state_desc, 1, 0x04139db6},
-    {&virtio_mmio_state_desc, 1, 0x4b69631c},  {&blk_state_desc, 1, 0x6ce09d33},
-    {&rng_state_desc, 1, 0xb20a6159},          {&serial_state_desc, 1, 0x6ac8cd89},
-    {&i8042_state_desc, 1, 0x775c847b},        {&pit_state_desc, 1, 0x65fbbe11},
+    {&sample_desc, 3, SAMPLE_GOLDEN},         {&rate_limiter_state_desc, 1, 0x979093eb},
+    {&virtqueue_state_desc, 1, 0x54ad4cad},   {&virtio_dev_state_desc, 1, 0x04139db6},
+    {&virtio_mmio_state_desc, 1, 0x4b69631c}, {&blk_state_desc, 1, 0x6ce09d33},
+    {&rng_state_desc, 1, 0xb20a6159},         {&serial_state_desc, 1, 0x6ac8cd89},
+    {&i8042_state_desc, 1, 0x775c847b},       {&pit_state_desc, 1, 0x65fbbe11},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)
