@@ -123,12 +123,13 @@ static void survives(void (*add_victim)(struct vm *), unsigned device, unsigned 
 
 static void add_sync_disk(struct vm *vm)
 {
-    add_drive(vm, "victim", disk_new("victim", 4), ",\"cache_type\":\"Writeback\"");
+    add_drive(vm, "victim", disk_new("victim", 4),
+              ",\"cache_type\":\"Writeback\",\"discard\":true");
 }
 
 static void add_async_disk(struct vm *vm)
 {
-    add_drive(vm, "victim", disk_new("victim", 4), ",\"io_engine\":\"Async\",\"discard\":true");
+    add_drive(vm, "victim", disk_new("victim", 4), ",\"io_engine\":\"Async\"");
 }
 
 static void add_limited_disk(struct vm *vm)
