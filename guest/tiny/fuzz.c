@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tiny=fuzz dev=K seed=S count=N: a hostile driver. N operations against one virtio-mmio device,
+ * the same for the same seed, in episodes of two kinds: noise (any write to any register), and a
+ * correct start of the device followed by queues no driver would make: descriptors that point
+ * outside of memory, overflow, loop or nest, indices that jump, memory that changes after the
+ * notification.
+ *
+ * The device may write wherever we tell it to, so every address we give it lies in the scratch
+ * memory or outside of all memory: what is at stake is the monitor, not this program.
+ *
+ * Last words: "FUZZ done ..." and, since a device must survive its driver, whether it works again
+ * after a reset.
+ */
+
+#include "guest/init/pattern.h"
+#include "tiny.h"
+#include "virtio.h"
+
+#define QUEUES      4
+#define RING_SPACE  0x10000UL              /* of each queue: table, rings, indirect tables */
+#define DATA        (SCRATCH + 0x100000UL) /* buffers, well behind the rings */
+#define DATA_SIZE   0x700000UL
+#define EPISODE_OPS 96
+#define REPORT_OPS  10000
+
+struct queue {
+    struct descriptor *desc, *indirect;
+    volatile struct avail_ring *avail;
+    volatile struct used_ring *used;
+    uint16_t size;
+};
+
+static struct fuzz {
+    uint64_t base, state, done, count;
+    uint64_t patience; /* of this episode: so many times rarer is everything wrong */
+    uint64_t resets, needs_reset, completions;
+    uint16_t used_seen[QUEUES];
+    struct queue queues[QUEUES];
+} fuzz;
+
+/* ---- dice
+ * ---------------------------------------------------------------------------------------- */
+
+static uint64_t roll(void)
+{
+    return pattern_mix(++fuzz.state);
+}
+
+static uint64_t below(uint64_t n)
+{
+    return roll() % n;
+}
+
+static int one_in(uint64_t n)
+{
+    return below(n) == 0;
+}
+
+/* Whether to make something wrong that in the worst of episodes is so once in `n` times. A device
+   stops at the first wrong thing, so what lies beyond its first checks is only reached by episodes
+   in which little is wrong. */
+static int wrong(uint64_t n)
+{
+    return one_in(n * fuzz.patience);
+}
+
+/* Numbers at which code goes wrong more often than at others. */
+static uint64_t odd_number(void)
+{
+    static const uint64_t odd[] = {
+        0,
+        1,
+        2,
+        7,
+        8,
+        15,
+        16,
+        17,
+        255,
+        256,
+        257,
+        511,
+        512,
+        513,
+        4095,
+        4096,
+        4097,
+        32767,
+        32768,
+        65535,
+        65536,
+        1048576,
+        0x7fffffff,
+        0x80000000,
+        0xfffffff0,
+        0xffffffff,
+        0x100000000,
+        0x7fffffffffffffff,
+        0x8000000000000000,
+        0xffffffffffffffff,
+    };
+
+    return one_in(4) ? roll() >> below(64) : odd[below(sizeof(odd) / sizeof(*odd))];
+}
+
+/* An address the device may be told to write to: see the top of this file. */
+static uint64_t harmless_address(void)
+{
+    switch (below(8)) {
+    case 0:
+        return 0xC0000000 + below(0x10000); /* device memory */
+    case 1:
+        return 0xFEE00000 + below(0x1000); /* the local APIC's */
+    case 2:
+        return 0xD0000000 + (roll() & 0xfffffff);
+    case 3:
+        return 0x8000000000000000 | roll();
+    case 4:
+        return 0xffffffffffffffff - below(0x2000); /* address plus length wraps */
+    default:
+        return DATA + below(DATA_SIZE - 0x200000);
+    }
+}
+
+/* Lengths stay so small that a buffer in the scratch memory stays within it, unless the address is
+   one where no memory is. */
+static uint32_t length_for(uint64_t address)
+{
+    uint32_t len = (uint32_t)odd_number();
+
+    if (address < SCRATCH + SCRATCH_SIZE)
+        return len % 0x200000;
+    return len;
+}
+
+/* ---- noise
+ * --------------------------------------------------------------------------------------- */
+
+/* One write of any width to any register, or a read; addresses of queues stay harmless. */
+static void noise(void)
+{
+    uint64_t offset = one_in(3) ? below(0x200) : below(0x28) * 4, value = odd_number();
+
+    if (offset >= MMIO_QUEUE_DESC - 7 && offset < MMIO_QUEUE_DEVICE + 8) {
+        /* Either half by itself must make a harmless address with whatever the other is. */
+        offset &= ~3UL;
+        if (offset & 4)
+            write32(fuzz.base + offset, one_in(2) ? 0 : (uint32_t)roll() | 1);
+        else
+            write32(fuzz.base + offset, (uint32_t)(DATA + below(DATA_SIZE)));
+        return;
+    }
+    uint64_t at = fuzz.base + offset;
+    switch (below(8)) {
+    case 0:
+        (void)*(volatile uint8_t *)at;
+        break;
+    case 1:
+        (void)*(volatile uint16_t *)at;
+        break;
+    case 2:
+        (void)*(volatile uint64_t *)at;
+        break;
+    case 3:
+        *(volatile uint8_t *)at = (uint8_t)value;
+        break;
+    case 4:
+        *(volatile uint16_t *)at = (uint16_t)value;
+        break;
+    case 5:
+        *(volatile uint64_t *)at = value;
+        break;
+    default:
+        *(volatile uint32_t *)at = (uint32_t)value;
+        break;
+    }
+}
+
+/* ---- queues nobody would make
+ * -------------------------------------------------------------------- */
+
+static void place_queue(struct queue *q, unsigned int n)
+{
+    uint64_t at = SCRATCH + n * RING_SPACE;
+
+    memset((void *)at, 0, RING_SPACE);
+    q->desc = (struct descriptor *)at;
+    q->avail = (struct avail_ring *)(at + 0x2000);
+    q->used = (struct used_ring *)(at + 0x4000);
+    q->indirect = (struct descriptor *)(at + 0x8000);
+}
+
+static void set_address(uint64_t reg, uint64_t value)
+{
+    write32(fuzz.base + reg, (uint32_t)value);
+    write32(fuzz.base + reg + 4, (uint32_t)(value >> 32));
+}
+
+static void start_queue(unsigned int n)
+{
+    struct queue *q = &fuzz.queues[n];
+
+    place_queue(q, n);
+    fuzz.used_seen[n] = 0;
+    write32(fuzz.base + MMIO_QUEUE_SEL, n);
+    uint32_t max = read32(fuzz.base + MMIO_QUEUE_NUM_MAX);
+    q->size = (uint16_t)(max > QUEUE_MAX ? QUEUE_MAX : max);
+    if (q->size == 0)
+        return;
+    if (wrong(8))
+        q->size = (uint16_t)(1U << below(9));
+    write32(fuzz.base + MMIO_QUEUE_NUM, q->size);
+    set_address(MMIO_QUEUE_DESC, wrong(40) ? harmless_address() : (uintptr_t)q->desc);
+    set_address(MMIO_QUEUE_DRIVER, wrong(40) ? harmless_address() : (uintptr_t)q->avail);
+    set_address(MMIO_QUEUE_DEVICE, wrong(40) ? harmless_address() : (uintptr_t)q->used);
+    write32(fuzz.base + MMIO_QUEUE_READY, 1);
+}
+
+/* Resets the device and brings it to DRIVER_OK with some of its features, mostly as one should. */
+static void start_device(void)
+{
+    uint64_t keep = roll() | roll() | FEATURE_VERSION_1;
+
+    fuzz.resets++;
+    write32(fuzz.base + MMIO_STATUS, 0);
+    write32(fuzz.base + MMIO_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+    for (uint32_t half = 0; half < 2; half++) {
+        write32(fuzz.base + MMIO_DEVICE_FEATURES_SEL, half);
+        uint32_t offered = read32(fuzz.base + MMIO_DEVICE_FEATURES);
+        write32(fuzz.base + MMIO_DRIVER_FEATURES_SEL, half);
+        write32(fuzz.base + MMIO_DRIVER_FEATURES, offered & (uint32_t)(keep >> 32 * half));
+    }
+    write32(fuzz.base + MMIO_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
+    for (unsigned int n = 0; n < QUEUES; n++)
+        start_queue(n);
+    write32(fuzz.base + MMIO_STATUS,
+            STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+}
+
+static void set_descriptor(struct descriptor *d, uint64_t addr, uint32_t len, uint16_t flags)
+{
+    d->addr = addr;
+    d->len = len;
+    d->flags = flags;
+}
+
+/* What a disk takes for a request: type, sector. Returns whether the device is to write the data.
+ */
+static int fill_header(struct descriptor *d)
+{
+    static const uint32_t types[] = {0, 1, 4, 8, 11, 13, 14, 0xffffffff};
+    uint32_t *header = (uint32_t *)(DATA + below(0x1000) * 16);
+
+    header[0] = wrong(3) ? types[below(sizeof(types) / sizeof(*types))] : (uint32_t)below(2);
+    header[1] = (uint32_t)roll();
+    *(uint64_t *)(header + 2) = wrong(3) ? odd_number() : below(64);
+    set_descriptor(d, (uintptr_t)header, 16, 0);
+    return header[0] != 1;
+}
+
+/* Makes one thing wrong. A buffer that may reach beyond the scratch memory is never one the device
+   may write: what lies there is not known. */
+static void spoil(struct descriptor *d)
+{
+    switch (below(6)) {
+    case 0:
+        d->addr = harmless_address();
+        d->len = length_for(d->addr);
+        break;
+    case 1:
+        d->len = length_for(d->addr);
+        break;
+    case 2:
+        d->flags = (uint16_t)roll();
+        break;
+    case 3:
+        d->flags ^= (uint16_t)(1U << below(3));
+        break;
+    case 4:
+        d->next = (uint16_t)odd_number();
+        break;
+    default:
+        d->addr = SCRATCH + SCRATCH_SIZE - d->len % 0x1000;
+        break;
+    }
+    if (d->addr >= SCRATCH && d->addr < SCRATCH + SCRATCH_SIZE &&
+        d->len > SCRATCH + SCRATCH_SIZE - d->addr)
+        d->flags &= (uint16_t)~DESC_WRITE;
+}
+
+/* A request in `table`, which has room for `room` descriptors, from `head` on: header, data and
+   status as a disk wants them, and then some of it spoilt. */
+static void fill_chain(struct descriptor *table, uint16_t room, uint16_t head)
+{
+    uint16_t n = (uint16_t)(wrong(16) ? room : 2 + below(4)), i = head;
+
+    n = n > room ? room : n;
+    int reading = fill_header(&table[head]);
+    for (uint16_t k = 0; k < n; k++, i = (uint16_t)((i + 1) % room)) {
+        if (k > 0)
+            set_descriptor(&table[i], DATA + 0x10000 + below(0x1000) * 512,
+                           (uint32_t)(1 + below(8)) * 512, reading ? DESC_WRITE : 0);
+        if (k > 0 && k + 1 == n)
+            set_descriptor(&table[i], DATA + below(0x1000), 1, DESC_WRITE);
+        if (k + 1 < n)
+            table[i].flags |= DESC_NEXT;
+        table[i].next = (uint16_t)((i + 1) % room);
+    }
+    for (unsigned int times = 0; times < 3; times++) {
+        if (wrong(6))
+            spoil(&table[(head + below(n)) % room]);
+    }
+    if (wrong(12)) /* the end leads back into the chain */
+        table[(head + n - 1) % room].flags |= DESC_NEXT;
+}
+
+/* Hides a chain behind an indirect descriptor, whose table is itself not to be trusted. */
+static void make_indirect(struct queue *q, uint16_t head)
+{
+    uint16_t entries = (uint16_t)(2 + below(16));
+
+    fill_chain(q->indirect, entries, 0);
+    set_descriptor(&q->desc[head], (uintptr_t)q->indirect, (uint32_t)entries * 16, DESC_INDIRECT);
+    if (wrong(6))
+        q->desc[head].len = (uint32_t)odd_number() % 0x8000;
+    if (wrong(8))
+        q->desc[head].addr = harmless_address();
+    if (wrong(8))
+        q->desc[head].flags |= (uint16_t)(roll() & 3);
+    if (wrong(6)) /* a table within a table */
+        q->indirect[below(entries)].flags |= DESC_INDIRECT;
+}
+
+static void offer_chain(struct queue *q)
+{
+    uint16_t head = (uint16_t)below(q->size);
+
+    fill_chain(q->desc, q->size, head);
+    if (one_in(4))
+        make_indirect(q, head);
+    q->avail->ring[q->avail->idx % q->size] = wrong(12) ? (uint16_t)odd_number() : head;
+    barrier();
+    q->avail->idx = (uint16_t)(q->avail->idx + (wrong(16) ? odd_number() : 1));
+}
+
+/* Changes what the device may be looking at right now. */
+static void change_under_its_feet(struct queue *q)
+{
+    uint16_t i = (uint16_t)below(q->size);
+
+    switch (below(5)) {
+    case 0:
+        spoil(&q->desc[i]);
+        break;
+    case 1:
+        q->avail->ring[i] = (uint16_t)odd_number();
+        break;
+    case 2:
+        q->avail->idx = (uint16_t)odd_number();
+        break;
+    case 3:
+        q->avail->flags = (uint16_t)roll();
+        break;
+    default:
+        q->used->idx = (uint16_t)roll();
+        fuzz.used_seen[q - fuzz.queues] = q->used->idx;
+        break;
+    }
+}
+
+static void look_at_used(void)
+{
+    for (unsigned int n = 0; n < QUEUES; n++) {
+        uint16_t idx = fuzz.queues[n].used->idx, fresh = (uint16_t)(idx - fuzz.used_seen[n]);
+        if (fresh <= fuzz.queues[n].size) /* else it is our own scribbling */
+            fuzz.completions += fresh;
+        fuzz.used_seen[n] = idx;
+    }
+}
+
+static void ring_operation(void)
+{
+    unsigned int n = one_in(2) ? 0 : (unsigned int)below(QUEUES);
+    struct queue *q = &fuzz.queues[n];
+
+    if (q->size == 0)
+        return;
+    switch (below(8)) {
+    case 0:
+        if (wrong(1))
+            change_under_its_feet(q);
+        break;
+    case 1:
+        look_at_used();
+        write32(fuzz.base + MMIO_INTERRUPT_ACK, read32(fuzz.base + MMIO_INTERRUPT_STATUS));
+        break;
+    case 2:
+        write32(fuzz.base + MMIO_QUEUE_NOTIFY, wrong(4) ? (uint32_t)odd_number() : n);
+        break;
+    default:
+        offer_chain(q);
+        write32(fuzz.base + MMIO_QUEUE_NOTIFY, n);
+        if (wrong(3))
+            change_under_its_feet(q);
+        break;
+    }
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------------- */
+
+static void episode(void)
+{
+    int quiet = one_in(3); /* nothing but noise, from whatever state the device is in */
+
+    fuzz.patience = 1U << 3 * below(4);
+    if (!quiet)
+        start_device();
+    for (unsigned int i = 0; i < EPISODE_OPS && fuzz.done < fuzz.count; i++) {
+        if (quiet || wrong(24))
+            noise();
+        else
+            ring_operation();
+        if (++fuzz.done % REPORT_OPS == 0)
+            print("FUZZ %u\n", fuzz.done);
+    }
+    uint32_t status = read32(fuzz.base + MMIO_STATUS);
+    if (status & STATUS_NEEDS_RESET)
+        fuzz.needs_reset++;
+    if (!quiet)
+        look_at_used();
+}
+
+/* After a reset a device is as good as new, whatever was done to it. A disk has to serve a request
+   to show it; of others, coming up is asked. */
+static int works_again(void)
+{
+    static struct {
+        uint32_t type, reserved;
+        uint64_t sector;
+    } header;
+    static uint8_t data[512], status;
+    const struct buffer chain[] = {{&header, 16, 0}, {data, 512, 1}, {&status, 1, 1}};
+    struct virtio dev;
+
+    if (virtio_start(&dev, fuzz.base, 0, QUEUE_MAX))
+        return 0;
+    if (read32(fuzz.base + MMIO_DEVICE_ID) != DEVICE_BLK)
+        return 1;
+    status = 0xff;
+    virtio_add(&dev, 0, chain, 3);
+    virtio_kick(&dev);
+    return virtio_wait(&dev) == 0 && status == 0;
+}
+
+void mode_fuzz(void)
+{
+    fuzz.base = virtio_find((unsigned int)option("dev", 0));
+    fuzz.state = pattern_mix(option("seed", 1));
+    fuzz.patience = 1;
+    fuzz.count = option("count", 100000);
+    if (!fuzz.base || read32(fuzz.base + MMIO_MAGIC) != MMIO_MAGIC_VALUE) {
+        print("FUZZ there is no device %u\n", option("dev", 0));
+        return;
+    }
+    print("FUZZ begin device=%u seed=%u count=%u\n", (uint64_t)read32(fuzz.base + MMIO_DEVICE_ID),
+          option("seed", 1), fuzz.count);
+    for (unsigned int n = 0; n < QUEUES; n++)
+        place_queue(&fuzz.queues[n], n);
+    while (fuzz.done < fuzz.count)
+        episode();
+    print("FUZZ done ops=%u resets=%u needs_reset=%u completions=%u\n", fuzz.done, fuzz.resets,
+          fuzz.needs_reset, fuzz.completions);
+    print(works_again() ? "FUZZ the device works again\n"
+                        : "FUZZ the device does not work any more\n");
+}
