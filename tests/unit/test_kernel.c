@@ -206,7 +206,7 @@ static void test_kernel_that_is_no_regular_file_is_refused(void **state)
     assert_int_equal(mkfifo(path, 0600), 0);
     expect_open_refused(open(path, O_RDONLY | O_NONBLOCK), -EINVAL,
                         PREFIX "the kernel is not a regular file");
-    expect_open_refused(open("/dev/null", O_RDONLY), -EINVAL,
+    expect_open_refused(open("/dev/zero", O_RDONLY), -EINVAL,
                         PREFIX "the kernel is not a regular file");
     files_remove_tree(dir);
     free(dir);
@@ -462,7 +462,7 @@ static void test_initrd_that_is_empty_or_no_file_is_refused(void **state)
     assert_int_equal(initrd_load(fd, &image, &mem, &initrd, &e), -EISDIR);
     expect_words(&e, "is a directory, not a file");
     close(fd);
-    fd = open("/dev/null", O_RDONLY);
+    fd = open("/dev/zero", O_RDONLY);
     assert_int_equal(initrd_load(fd, &image, &mem, &initrd, &e), -EINVAL);
     expect_words(&e, "is not a regular file");
     assert_int_equal(close(fd), 0);
