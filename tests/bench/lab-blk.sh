@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# In the lab, on its instruction clock: the block workloads of bench-init on a 64 MiB file in the
+# page cache of ext4 on a RAM disk, with each engine; and how many workers io_uring started.
+trace=/sys/kernel/tracing
+
+modprobe brd rd_nr=1 rd_size=262144
+mke2fs -q -F -t ext4 /dev/ram0
+mkdir -p /mnt
+mount -t ext4 /dev/ram0 /mnt
+dd if=/dev/zero of=/mnt/disk bs=1M count=64 2>/dev/null
+sync
+cat /mnt/disk >/dev/null
+echo 1 >$trace/events/task/task_rename/enable
+
+measure()
+{
+    echo >$trace/trace
+    echo "== $1"
+    shift
+    "$@" </dev/null 2>&1 | tr -d '\r' | grep '^BLK'
+    echo "workers $(grep -c 'newcomm=iou-wrk' $trace/trace)"
+}
+
+for engine in Sync Async; do
+    sed "s/@ENGINE@/$engine/" blk.json >blk-$engine.json
+    measure "mayfly $engine" ./mayfly --no-api --config-file blk-$engine.json
+    [ ! -e firecracker ] ||
+        measure "firecracker $engine" ./firecracker --no-api --no-seccomp --config-file blk-$engine.json
+done
