@@ -211,3 +211,17 @@ void log_write(struct log_site *site, enum log_level level, const char *thread, 
     }
     pthread_mutex_unlock(&logger.lock);
 }
+
+void log_try_write(enum log_level level, const char *file, int line, const char *fmt, ...)
+{
+    va_list args;
+
+    if (pthread_mutex_trylock(&logger.lock))
+        return;
+    if (wanted(level, file)) {
+        va_start(args, fmt);
+        put_line(level, thread_name, file, line, fmt, args);
+        va_end(args);
+    }
+    pthread_mutex_unlock(&logger.lock);
+}

@@ -57,6 +57,14 @@ const char *log_level_name(enum log_level level);
 void log_write(struct log_site *site, enum log_level level, const char *thread, const char *file,
                int line, const char *fmt, ...) __printf(6, 7);
 
+/*
+ * For signal handlers: writes a line unless the log is in use, by this thread or another, which
+ * would mean to wait for it; then there is no line. The format may only hold %d and %s.
+ */
+#define log_in_signal(level, ...) log_try_write(level, __FILE__, __LINE__, __VA_ARGS__)
+void log_try_write(enum log_level level, const char *file, int line, const char *fmt, ...)
+    __printf(4, 5);
+
 #define LOG_AT(level, thread, ...)                                                                 \
     do {                                                                                           \
         static struct log_site log_site_;                                                          \

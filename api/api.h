@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h owns what every request works on, and one request's way through: struct call goes from the
+ * dispatcher (routes.c) to the function of its row and back.
+ *
+ * Loop thread, machine lock held.
+ */
+#ifndef MAYFLY_API_API_H
+#define MAYFLY_API_API_H
+
+#include "api/bodies.h"
+#include "api/json_writer.h"
+#include "api/mmds_store.h"
+#include "api/server.h"
+#include "vmm/machine.h"
+
+#define FIRECRACKER_VERSION "1.17.0"
+
+/* All borrowed. */
+struct api {
+    struct loop *loop;
+    struct machine *machine;
+    struct mmds_store *mmds;
+    const char *id; /* --id */
+};
+
+/*
+ * When a request may come. The two kinds of hot-plug need the PCI transport, which is not built
+ * yet.
+ */
+enum phase {
+    PHASE_ANY,
+    PHASE_BEFORE_START,
+    PHASE_AFTER_START,
+    PHASE_CONFIGURE_OR_PLUG, /* before: configures; after: plugs */
+    PHASE_UNPLUG,            /* after only */
+};
+
+/* The body as read by the row's schema. */
+union body {
+    struct machine_body machine;
+    struct boot_source boot_source;
+    struct drive_body drive;
+    struct drive_patch_body drive_patch;
+    struct rng_config entropy;
+    struct serial_config serial;
+    struct action_body action;
+    struct vm_body vm;
+    struct logger_body logger;
+    struct metrics_body metrics;
+    struct mmds_config_body mmds_config;
+    struct cpu_template cpu_template; /* its arrays malloc'ed */
+};
+
+struct call {
+    struct api *api;
+    const struct api_request *request;
+    struct api_response *response;
+    const char *id;   /* the id in the path; NULL = the row has none */
+    enum phase phase; /* the row's; a check may narrow it */
+    union body body;
+};
+
+/* Answers 200 with the text of the writer, or says that memory is out. 0 or -ENOMEM. */
+int call_answer(struct call *call, struct json_writer *w, struct err *e) __must_check;
+
+/* Starts the machine and, when it runs, the metrics. Here and for the config file. */
+int api_start_machine(struct api *api, struct err *e) __must_check;
+
+/* What a request and the config file do alike; the first empties *from. */
+int api_set_cpu_template(struct api *api, struct cpu_template *from, struct err *e) __must_check;
+int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e) __must_check;
+
+/*
+ * The functions of routes.c's rows. `prepare` fills the body with defaults; `check` judges the body
+ * before the phase is (its error is answered as it stands); `act` does it (its error is answered
+ * behind the row's prefix);
+ * `release` frees what the body still owns.
+ */
+typedef void call_prepare(struct call *call);
+typedef int call_check(struct call *call, struct err *e);
+typedef int call_act(struct call *call, struct err *e);
+typedef void call_release(struct call *call);
+
+/* handlers_machine.c */
+call_prepare prepare_machine_put, prepare_machine_patch;
+call_check check_machine_put, check_machine_patch, check_action;
+call_act act_instance_info, act_version, act_vm_config, act_timeline, act_machine_get,
+    act_machine_set, act_boot_source, act_cpu_config, act_action, act_vm;
+call_release release_cpu_config;
+
+/* handlers_devices.c */
+call_prepare prepare_drive;
+call_check check_drive, check_drive_patch;
+call_act act_drive, act_drive_patch, act_entropy, act_serial, act_balloon_get;
+
+/* handlers_host.c */
+call_prepare prepare_logger;
+call_check check_mmds_config;
+call_act act_logger, act_metrics, act_mmds_get, act_mmds_put, act_mmds_patch;
+call_release release_metrics;
+
+#endif

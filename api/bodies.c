@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bodies.c: the tables of members. Order, names and rules are Firecracker's. */
+#include "api/bodies.h"
+
+#include "api/json_writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES(list, of_values)                                                                     \
+    &(const struct schema_names)                                                                   \
+    {                                                                                              \
+        .names = list, .values = of_values, .count = ARRAY_SIZE(list)                              \
+    }
+
+#define SCHEMA(shown, rows, ...)                                                                   \
+    {                                                                                              \
+        .name = shown, .members = rows, .count = ARRAY_SIZE(rows), __VA_ARGS__                     \
+    }
+
+/* ---- rate limiters ---- */
+
+static const struct schema_member token_bucket_members[] = {
+    {"size", SCHEMA_U64, SCHEMA_REQUIRED, SCHEMA_AT(struct token_bucket_config, size)},
+    {"one_time_burst", SCHEMA_U64, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct token_bucket_config, one_time_burst, has_burst)},
+    {"refill_time", SCHEMA_U64, SCHEMA_REQUIRED, SCHEMA_AT(struct token_bucket_config, refill_ms)},
+};
+static const struct schema token_bucket_schema =
+    SCHEMA("struct TokenBucketConfig", token_bucket_members, .lets_unknown = true);
+
+static const struct schema_member rate_limiter_members[] = {
+    {"bandwidth", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct rate_limiter_config, bandwidth, has_bandwidth),
+     .object = &token_bucket_schema},
+    {"ops", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct rate_limiter_config, ops, has_ops), .object = &token_bucket_schema},
+};
+static const struct schema rate_limiter_schema =
+    SCHEMA("struct RateLimiterConfig", rate_limiter_members, .lets_unknown = false);
+
+#define RATE_LIMITER(type)                                                                         \
+    {                                                                                              \
+        "rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,                                            \
+            SCHEMA_AT_GIVEN(type, limiter, has_limiter), .object = &rate_limiter_schema            \
+    }
+
+/* ---- /machine-config ---- */
+
+const struct machine_config machine_config_defaults = {.vcpu_count = 1, .mem_size_mib = 128};
+
+const char *const huge_pages_names[] = {"None", "Transparent", "2M"};
+_Static_assert(MEM_PAGES_TRANSPARENT == 1 && MEM_PAGES_HUGETLB_2M == 2, "numbered as named");
+
+static const char *const template_names[] = {"C3", "T2", "T2S", "None", "T2CL", "T2A"};
+static const int template_values[] = {
+    CPU_TEMPLATE_C3,   CPU_TEMPLATE_T2,   CPU_TEMPLATE_T2S,
+    CPU_TEMPLATE_NONE, CPU_TEMPLATE_T2CL, CPU_TEMPLATE_T2A,
+};
+
+const char *cpu_template_name(enum cpu_template_name name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(template_names); i++) {
+        if (template_values[i] == (int)name)
+            return template_names[i];
+    }
+    return "V1N1";
+}
+
+/* PUT and PATCH differ in what is required, and in whether null stands for absence. */
+#define MACHINE_MEMBERS(required, optional, optional_template)                                     \
+    {                                                                                              \
+        {"vcpu_count", SCHEMA_U8, required,                                                        \
+         SCHEMA_AT_GIVEN(struct machine_body, config.vcpu_count, has_vcpu_count)},                 \
+            {"mem_size_mib", SCHEMA_USIZE, required,                                               \
+             SCHEMA_AT_GIVEN(struct machine_body, config.mem_size_mib, has_mem_size)},             \
+            {"smt", SCHEMA_BOOL, optional,                                                         \
+             SCHEMA_AT_GIVEN(struct machine_body, config.smt, has_smt)},                           \
+            {"cpu_template", SCHEMA_NAMES, optional_template,                                      \
+             SCHEMA_AT_GIVEN(struct machine_body, config.cpu_template, has_template),              \
+             .names = NAMES(template_names, template_values)},                                     \
+            {"track_dirty_pages", SCHEMA_BOOL, optional,                                           \
+             SCHEMA_AT_GIVEN(struct machine_body, config.track_dirty_pages, has_track_dirty)},     \
+            {"huge_pages", SCHEMA_NAMES, optional,                                                 \
+             SCHEMA_AT_GIVEN(struct machine_body, config.huge_pages, has_huge_pages),              \
+             .names = NAMES(huge_pages_names, NULL)},                                              \
+    }
+
+static const struct schema_member machine_put_members[] =
+    MACHINE_MEMBERS(SCHEMA_REQUIRED, SCHEMA_TAIL, SCHEMA_TAIL | SCHEMA_NULLABLE);
+const struct schema machine_put_schema =
+    SCHEMA("struct MachineConfig", machine_put_members, .lets_unknown = false);
+
+static const struct schema_member machine_patch_members[] = MACHINE_MEMBERS(
+    SCHEMA_TAIL | SCHEMA_NULLABLE, SCHEMA_TAIL | SCHEMA_NULLABLE, SCHEMA_TAIL | SCHEMA_NULLABLE);
+const struct schema machine_patch_schema =
+    SCHEMA("struct MachineConfigUpdate", machine_patch_members, .lets_unknown = false);
+
+/* ---- /boot-source ---- */
+
+static const struct schema_member boot_source_members[] = {
+    {"kernel_image_path", SCHEMA_STRING, SCHEMA_REQUIRED,
+     SCHEMA_AT(struct boot_source, kernel_path)},
+    {"initrd_path", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct boot_source, initrd_path)},
+    {"boot_args", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct boot_source, boot_args)},
+};
+const struct schema boot_source_schema =
+    SCHEMA("struct BootSourceConfig", boot_source_members, .lets_unknown = false);
+
+/* ---- /drives ---- */
+
+const char *const cache_names[] = {"Unsafe", "Writeback"};
+_Static_assert(BLK_CACHE_UNSAFE == 0 && BLK_CACHE_WRITEBACK == 1, "numbered as named");
+
+static const char *const engine_names[] = {"Async", "Sync"};
+static const int engine_values[] = {BLK_ENGINE_ASYNC, BLK_ENGINE_SYNC};
+
+const char *engine_name(enum blk_engine engine)
+{
+    return engine_names[engine == BLK_ENGINE_SYNC];
+}
+
+static const struct schema_member drive_members[] = {
+    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.id)},
+    {"partuuid", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.partuuid)},
+    {"is_root_device", SCHEMA_BOOL, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.is_root)},
+    {"cache_type", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct drive_body, config.cache),
+     .names = NAMES(cache_names, NULL)},
+    {"is_read_only", SCHEMA_BOOL, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.read_only, has_read_only)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.path)},
+    {"rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.limiter, config.has_limiter),
+     .object = &rate_limiter_schema},
+    {"io_engine", SCHEMA_NAMES, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.engine, has_engine),
+     .names = NAMES(engine_names, engine_values)},
+    {"socket", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, socket)},
+    {"discard", SCHEMA_BOOL, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT(struct drive_body, config.discard)},
+};
+const struct schema drive_schema =
+    SCHEMA("struct BlockDeviceConfig", drive_members, .lets_unknown = false);
+
+static const struct schema_member drive_patch_members[] = {
+    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_patch_body, id)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_patch_body, path)},
+    RATE_LIMITER(struct drive_patch_body),
+};
+const struct schema drive_patch_schema =
+    SCHEMA("struct BlockDeviceUpdateConfig", drive_patch_members, .lets_unknown = false);
+
+/* ---- /entropy, /serial ---- */
+
+static const struct schema_member entropy_members[] = {RATE_LIMITER(struct rng_config)};
+const struct schema entropy_schema =
+    SCHEMA("struct EntropyDeviceConfig", entropy_members, .lets_unknown = false);
+
+static const struct schema_member serial_members[] = {
+    {"serial_out_path", SCHEMA_PATH, SCHEMA_NULLABLE, SCHEMA_AT(struct serial_config, out_path)},
+    {"rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct serial_config, limiter, has_limiter), .object = &token_bucket_schema},
+};
+const struct schema serial_schema =
+    SCHEMA("struct SerialConfig", serial_members, .lets_unknown = false);
+
+/* ---- /actions, /vm ---- */
+
+static const char *const action_names[] = {"FlushMetrics", "InstanceStart", "SendCtrlAltDel"};
+static const struct schema_member action_members[] = {
+    {"action_type", SCHEMA_NAMES, SCHEMA_REQUIRED, SCHEMA_AT(struct action_body, action),
+     .names = NAMES(action_names, NULL)},
+};
+const struct schema action_schema =
+    SCHEMA("struct ActionBody", action_members, .lets_unknown = false);
+
+static const char *const wanted_state_names[] = {"Paused", "Resumed"};
+static const struct schema_member vm_members[] = {
+    {"state", SCHEMA_NAMES, SCHEMA_REQUIRED, SCHEMA_AT(struct vm_body, state),
+     .names = NAMES(wanted_state_names, NULL)},
+};
+const struct schema vm_schema = SCHEMA("struct Vm", vm_members, .lets_unknown = false);
+
+/* ---- /logger, /metrics ---- */
+
+static int read_level(struct json_cursor *c, void *member)
+{
+    struct json_string name;
+
+    if (json_read_string(c, "a string", &name))
+        return -1;
+    if (strlen(name.at) != name.len || log_level_parse(name.at, member))
+        return json_fail(c, "Invalid LevelFilter");
+    return 0;
+}
+
+static const struct schema_member logger_members[] = {
+    {"log_path", SCHEMA_PATH, SCHEMA_NULLABLE, SCHEMA_AT(struct logger_body, log_path)},
+    {"level", SCHEMA_CUSTOM, SCHEMA_NULLABLE, SCHEMA_AT_GIVEN(struct logger_body, level, has_level),
+     .read = read_level},
+    {"show_level", SCHEMA_BOOL, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct logger_body, show_level, has_show_level)},
+    {"show_log_origin", SCHEMA_BOOL, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct logger_body, show_log_origin, has_show_log_origin)},
+    {"module", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct logger_body, module)},
+};
+const struct schema logger_schema =
+    SCHEMA("struct LoggerConfig", logger_members, .lets_unknown = false);
+
+/* {"name":"value",...}: printed back at once, since it is only ever shown again. */
+static int read_properties(struct json_cursor *c, void *member)
+{
+    struct json_string key, value;
+    struct json_writer w;
+    int more, ret;
+
+    if (json_enter_object(c, "a map") < 0)
+        return -1;
+    json_writer_open(&w);
+    json_write_begin(&w, '{');
+    while ((more = json_next_key(c, &key)) > 0 && json_read_string(c, "a string", &value) == 0) {
+        json_write_key(&w, key.at);
+        json_write_string(&w, value.at);
+    }
+    json_write_end(&w, '}');
+    ret = json_leave(c);
+    free(*(char **)member);
+    *(char **)member = json_writer_finish(&w, NULL);
+    return ret;
+}
+
+static const struct schema_member metrics_members[] = {
+    {"metrics_path", SCHEMA_PATH, SCHEMA_REQUIRED, SCHEMA_AT(struct metrics_body, path)},
+    {"emit_id", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct metrics_body, emit_id)},
+    {"properties", SCHEMA_CUSTOM, SCHEMA_TAIL | SCHEMA_NULLABLE,
+     SCHEMA_AT(struct metrics_body, properties), .read = read_properties},
+};
+const struct schema metrics_schema =
+    SCHEMA("struct MetricsConfig", metrics_members, .lets_unknown = true);
+
+/* ---- /mmds/config ---- */
+
+static int skip_interfaces(struct json_cursor *c, void *member)
+{
+    struct json_string id;
+
+    (void)member;
+    if (json_enter_array(c, "a sequence") < 0)
+        return -1;
+    while (json_next_element(c) > 0 && json_read_string(c, "a string", &id) == 0)
+        ;
+    return json_leave(c);
+}
+
+static int skip_address(struct json_cursor *c, void *member)
+{
+    struct json_string address;
+
+    (void)member;
+    return json_read_string(c, "IPv4 address", &address);
+}
+
+static const char *const mmds_version_names[] = {"V1", "V2"};
+static const struct schema_member mmds_config_members[] = {
+    {"version", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct mmds_config_body, version),
+     .names = NAMES(mmds_version_names, NULL)},
+    {"network_interfaces", SCHEMA_CUSTOM, SCHEMA_REQUIRED,
+     SCHEMA_AT(struct mmds_config_body, version), .read = skip_interfaces},
+    {"ipv4_address", SCHEMA_CUSTOM, SCHEMA_TAIL | SCHEMA_NULLABLE,
+     SCHEMA_AT(struct mmds_config_body, version), .read = skip_address},
+    {"imds_compat", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct mmds_config_body, imds_compat)},
+};
+const struct schema mmds_config_schema =
+    SCHEMA("struct MmdsConfig", mmds_config_members, .lets_unknown = false);

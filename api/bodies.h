@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bodies.h owns what each request body and each part of the config file looks like: a plain struct
+ * with its defaults, and the table (schema.h) by which it is read. Strings live as long as the
+ * cursor that they were read with.
+ */
+#ifndef MAYFLY_API_BODIES_H
+#define MAYFLY_API_BODIES_H
+
+#include "api/schema.h"
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+
+/* /machine-config, PUT (two members required) and PATCH (none); begins as what is to be changed. */
+struct machine_body {
+    struct machine_config config;
+    bool has_vcpu_count, has_mem_size, has_smt, has_track_dirty, has_huge_pages, has_template;
+};
+extern const struct schema machine_put_schema, machine_patch_schema;
+
+/* What PUT /machine-config gives to members that are not there. */
+extern const struct machine_config machine_config_defaults;
+
+extern const struct schema boot_source_schema; /* struct boot_source */
+
+struct drive_body {
+    struct blk_config config;
+    char *socket; /* of a vhost-user backend; NULL = none */
+    bool has_read_only, has_engine;
+};
+extern const struct schema drive_schema;
+
+struct drive_patch_body {
+    char *id, *path; /* path NULL = stays */
+    bool has_limiter;
+    struct rate_limiter_config limiter;
+};
+extern const struct schema drive_patch_schema;
+
+extern const struct schema entropy_schema; /* struct rng_config */
+extern const struct schema serial_schema;  /* struct serial_config */
+
+enum action { ACTION_FLUSH_METRICS, ACTION_INSTANCE_START, ACTION_SEND_CTRL_ALT_DEL };
+struct action_body {
+    enum action action;
+};
+extern const struct schema action_schema;
+
+enum wanted_state { WANTED_PAUSED, WANTED_RESUMED };
+struct vm_body {
+    enum wanted_state state;
+};
+extern const struct schema vm_schema;
+
+struct logger_body {
+    char *log_path, *module; /* NULL = not given */
+    enum log_level level;    /* begins as LOG_INFO: a logger without a level is reset to it */
+    bool show_level, show_log_origin, has_level, has_show_level, has_show_log_origin;
+};
+extern const struct schema logger_schema;
+
+struct metrics_body {
+    char *path;
+    bool emit_id;
+    char *properties; /* JSON text of an object, malloc'ed, freed by whoever read it; or NULL */
+};
+extern const struct schema metrics_schema;
+
+/* PUT /mmds/config: for its deprecation rule only, until there are network interfaces. */
+enum mmds_version { MMDS_V1, MMDS_V2 };
+struct mmds_config_body {
+    enum mmds_version version;
+    bool imds_compat;
+};
+extern const struct schema mmds_config_schema;
+
+/* The names of enums in the order in which they are numbered, for printing. */
+extern const char *const huge_pages_names[], *const cache_names[];
+const char *engine_name(enum blk_engine engine);
+const char *cpu_template_name(enum cpu_template_name name);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vm_config.h owns the JSON form of a machine's configuration as the user gave it: GET /vm/config
+ * and GET /machine-config. Members come in Firecracker's order; the whole can be fed back as a
+ * config file.
+ */
+#ifndef MAYFLY_API_VM_CONFIG_H
+#define MAYFLY_API_VM_CONFIG_H
+
+#include "api/json_writer.h"
+#include "vmm/machine.h"
+
+void machine_config_write(struct json_writer *w, const struct machine_config *config);
+void vm_config_write(struct json_writer *w, const struct machine *machine);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c: the monitor's program: options, then loop, machine and API, in the order in which a
+ * client can tell; then the loop, until the machine has ended. Nothing is taken apart at the end:
+ * that is the kernel's work, and a client waits for the process to be gone.
+ */
+#include "api/api.h"
+#include "api/config_file.h"
+#include "api/logger.h"
+#include "api/metrics.h"
+#include "api/routes.h"
+#include "vmm/args.h"
+#include "vmm/base/timeline.h"
+#include "vmm/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sys/prctl.h>
+
+enum exit_code {
+    EXIT_GOOD = 0,
+    EXIT_ERROR = 1,
+    EXIT_BAD_LEVEL = 152,
+    EXIT_BAD_ARGUMENTS = 153,
+};
+
+/* Descriptors that the table has room for from the start; see grow_descriptor_table. */
+#define DESCRIPTORS 256
+
+/* By write(2), without stdio's buffers. */
+static void print(int fd, const char *text)
+{
+    size_t len = strlen(text);
+
+    while (len > 0) {
+        ssize_t n = write(fd, text, len);
+
+        if (n <= 0)
+            return;
+        text += n;
+        len -= (size_t)n;
+    }
+}
+
+/* The last words, on standard error for a person and in the log, and the end. */
+static _Noreturn void leave(int code, const struct err *e)
+{
+    signals_restore_terminal();
+    if (e) {
+        print(STDERR_FILENO, e->text);
+        print(STDERR_FILENO, "\n");
+    }
+    if (code)
+        log_error("Firecracker exiting with error. exit_code=%d", code);
+    else
+        log_info("Firecracker exiting successfully. exit_code=0");
+    _exit(code);
+}
+
+static _Noreturn void fail(struct err *e)
+{
+    err_prefix(e, "Error: ");
+    leave(EXIT_ERROR, e);
+}
+
+/* ---- options ---- */
+
+static _Noreturn void show_help(void)
+{
+    char *help = args_help();
+
+    print(STDOUT_FILENO, help ? help : "Out of memory.\n");
+    leave(help ? EXIT_GOOD : EXIT_ERROR, NULL);
+}
+
+static void parse_args(struct args *args, int argc, char **argv)
+{
+    struct err e;
+
+    if (args_parse(args, argc, argv, &e))
+        leave(EXIT_BAD_ARGUMENTS, &e);
+    if (args->action == ARGS_SHOW_HELP)
+        show_help();
+    if (args->action == ARGS_SHOW_VERSION) {
+        print(STDOUT_FILENO, "Firecracker v" FIRECRACKER_VERSION "\nMayfly v" MAYFLY_VERSION "\n");
+        leave(EXIT_GOOD, NULL);
+    }
+}
+
+/* Known, listed by --help, and not there yet. */
+static void refuse_unsupported(const struct args *args)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {
+        {args->describe_snapshot, "--describe-snapshot"},
+        {args->snapshot_version, "--snapshot-version"},
+        {args->seccomp_filter, "--seccomp-filter"},
+        {args->enable_pci, "--enable-pci"},
+    };
+    struct err e;
+
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        if (!options[i].given)
+            continue;
+        err_set(&e, -ENOTSUP, "%s is not supported yet by this version of Mayfly.",
+                options[i].name);
+        fail(&e);
+    }
+}
+
+static void configure_logger(const struct args *args)
+{
+    struct logger_body config = {
+        .level = LOG_INFO,
+        .show_level = args->show_level,
+        .show_log_origin = args->show_log_origin,
+        .has_show_level = args->show_level,
+        .has_show_log_origin = args->show_log_origin,
+    };
+    struct err e;
+
+    log_set_id(args->id);
+    if (args->level && log_level_parse(args->level, &config.level)) {
+        err_set(&e, -EINVAL,
+                "There is no log level `%s`.\n"
+                "Error: InvalidLogLevel(LevelFilterFromStrError(\"%s\"))",
+                args->level, args->level);
+        leave(EXIT_BAD_LEVEL, &e);
+    }
+    /* Strings of argv are only read. */
+    memcpy(&config.log_path, &args->log_path, sizeof(config.log_path));
+    memcpy(&config.module, &args->module, sizeof(config.module));
+    if (logger_update(&config, &e)) {
+        err_prefix(&e, "--log-path %s: ", args->log_path);
+        fail(&e);
+    }
+}
+
+/* How long it took to get here since the jailer, which hands over its clocks, was started. */
+static void note_startup(const struct args *args)
+{
+    struct timespec cpu;
+
+    if (args->start_time_us_text)
+        metrics.api_server.process_startup_time_us = now_ns() / NSEC_PER_USEC - args->start_time_us;
+    if (!args->start_time_cpu_us_text)
+        return;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    metrics.api_server.process_startup_time_cpu_us =
+        (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / NSEC_PER_USEC -
+        args->start_time_cpu_us + args->parent_cpu_time_us;
+}
+
+/* ---- the process ---- */
+
+/*
+ * The kernel doubles a process's table of descriptors when the 65th is opened, and waits for a
+ * grace period of RCU (milliseconds) if it has threads by then, as a machine with many devices has.
+ * Once at the start, with one thread, it costs nothing of the kind.
+ */
+static void grow_descriptor_table(void)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, DESCRIPTORS - 1);
+
+    if (fd >= 0)
+        close(fd);
+}
+
+static void flush_in_signal(void)
+{
+    (void)metrics_flush(NULL); /* counted */
+}
+
+static void load_metadata(struct api *api, const char *path, struct err *e)
+{
+    struct err why;
+    char *text;
+    size_t len;
+
+    if (!path)
+        return;
+    if (config_file_read(path, &text, &len, e))
+        fail(e);
+    if (mmds_store_put(api->mmds, text, len, &why)) {
+        err_set(e, why.code, "%s: %.4096s", path, why.text);
+        fail(e);
+    }
+    free(text);
+}
+
+static void create_parts(struct api *api, const struct args *args, struct api_server **server,
+                         struct err *e)
+{
+    size_t payload = MIN(args->payload_limit, (size_t)SIZE_MAX - 1);
+    struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
+
+    if (args->payload_limit == SIZE_MAX)
+        payload = API_DEFAULT_MAX_PAYLOAD;
+    if (loop_create(&api->loop, e))
+        fail(e);
+    loop_lock(api->loop);
+    if (machine_create(&api->machine, api->loop, &options, e))
+        fail(e);
+    if (mmds_store_create(&api->mmds, args->mmds_limit == SIZE_MAX ? payload : args->mmds_limit, e))
+        fail(e);
+    load_metadata(api, args->metadata, e);
+    if (args->no_api)
+        return;
+    if (api_server_create(server, api->loop, args->api_sock, payload, routes_handle, api, e))
+        fail(e);
+    timeline_stamp(TIMELINE_API);
+}
+
+int main(int argc, char **argv)
+{
+    static struct args args;
+    static struct api api;
+    static struct err e;
+    struct api_server *server = NULL;
+    int code;
+
+    timeline_stamp(TIMELINE_EXEC);
+    prctl(PR_SET_NAME, "firecracker");
+    parse_args(&args, argc, argv);
+    configure_logger(&args);
+    log_info("Running Firecracker v" FIRECRACKER_VERSION " (Mayfly v" MAYFLY_VERSION ")");
+    refuse_unsupported(&args);
+    if (signals_install(flush_in_signal, &e))
+        fail(&e);
+    grow_descriptor_table();
+    if (args.metrics_path && metrics_open(args.metrics_path, NULL, NULL, &e)) {
+        err_prefix(&e, "--metrics-path %s: ", args.metrics_path);
+        fail(&e);
+    }
+    api.id = args.id;
+    create_parts(&api, &args, &server, &e);
+    note_startup(&args);
+    if (args.config_file && config_file_run(&api, args.config_file, &e))
+        fail(&e);
+    loop_unlock(api.loop);
+
+    loop_run(api.loop);
+
+    loop_lock(api.loop);
+    if (server)
+        api_server_flush(server);
+    code = machine_exit_code(api.machine);
+    log_info("Vmm is stopping.");
+    (void)metrics_flush(NULL); /* counted */
+    leave(code, NULL);
+}

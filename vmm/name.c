@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* name.c: which characters names may have. */
+#include "vmm/name.h"
+
+#include <ctype.h>
+
+/* One code point and its length in bytes; 0 for what is not UTF-8 (length 1). */
+static uint32_t decode(const unsigned char *s, size_t *len)
+{
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least;
+    } forms[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    uint32_t code;
+
+    *len = 1;
+    if (*s < 0x80)
+        return *s;
+    for (size_t more = 1; more <= ARRAY_SIZE(forms); more++) {
+        if ((*s & forms[more - 1].mask) != forms[more - 1].lead)
+            continue;
+        code = (uint32_t)*s & (unsigned char)~forms[more - 1].mask;
+        for (size_t i = 1; i <= more; i++) {
+            if ((s[i] & 0xc0) != 0x80) /* the terminating NUL too */
+                return 0;
+            code = code << 6 | (s[i] & 0x3fu);
+        }
+        if (code < forms[more - 1].least)
+            return 0;
+        *len = more + 1;
+        return code;
+    }
+    return 0;
+}
+
+/* Ranges of characters outside ASCII that are neither letters nor digits. */
+static bool is_symbol(uint32_t code)
+{
+    static const uint32_t ranges[][2] = {
+        {0x80, 0xa9},          {0xab, 0xb1},       {0xb4, 0xb4},       {0xb6, 0xb8},
+        {0xbb, 0xbb},          {0xbf, 0xbf},       {0xd7, 0xd7},       {0xf7, 0xf7},
+        {0x2b9, 0x2bf},        {0x2c2, 0x2c5},     {0x2000, 0x206f},   {0x207a, 0x207e},
+        {0x20a0, 0x20ff},      {0x2190, 0x245f},   {0x2500, 0x2bff},   {0x2e00, 0x2fff},
+        {0x3000, 0x3004},      {0x3008, 0x3020},   {0xd800, 0xf8ff},   {0xfe00, 0xfe6f},
+        {0xff00, 0xff0f},      {0xff1a, 0xff20},   {0xff3b, 0xff40},   {0xff5b, 0xff65},
+        {0xffe0, 0xffff},      {0x1d000, 0x1d3ff}, {0x1f000, 0x1f0ff}, {0x1f200, 0x1faff},
+        {0xe0000, UINT32_MAX},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+        if (code >= ranges[i][0] && code <= ranges[i][1])
+            return true;
+    }
+    return false;
+}
+
+ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
+{
+    size_t step;
+
+    for (const char *s = name; *s; s += step) {
+        uint32_t code = decode((const unsigned char *)s, &step);
+        bool good = code < 0x80 ? isalnum((int)code) || (code && code == (unsigned char)also)
+                                : !is_symbol(code);
+
+        if (good)
+            continue;
+        if (len)
+            *len = step;
+        return s - name;
+    }
+    return -1;
+}
