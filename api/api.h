@@ -16,12 +16,15 @@
 
 #define FIRECRACKER_VERSION "1.17.0"
 
-/* All borrowed. */
 struct api {
-    struct loop *loop;
+    struct loop *loop; /* these four are borrowed */
     struct machine *machine;
     struct mmds_store *mmds;
     const char *id; /* --id */
+
+    /* Of PUT /serial: its file is opened (and made) when the machine starts, as clients expect. */
+    struct serial_config serial; /* out_path malloc'ed */
+    bool has_serial;
 };
 
 /*
@@ -64,12 +67,14 @@ struct call {
 /* Answers 200 with the text of the writer, or says that memory is out. 0 or -ENOMEM. */
 int call_answer(struct call *call, struct json_writer *w, struct err *e) __must_check;
 
-/* Starts the machine and, when it runs, the metrics. Here and for the config file. */
+/* Opens the serial port's file, starts the machine and, when it runs, the metrics. Here and for the
+ * config file. */
 int api_start_machine(struct api *api, struct err *e) __must_check;
 
 /* What a request and the config file do alike; the first empties *from. */
 int api_set_cpu_template(struct api *api, struct cpu_template *from, struct err *e) __must_check;
 int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e) __must_check;
+int api_set_serial(struct api *api, const struct serial_config *config, struct err *e) __must_check;
 
 /*
  * The functions of routes.c's rows. `prepare` fills the body with defaults; `check` judges the body

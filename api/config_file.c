@@ -222,7 +222,7 @@ static int apply_devices(struct api *api, struct config_file *file, struct err *
     }
     if (file->has_entropy && machine_set_entropy(api->machine, &file->entropy, e))
         return err_prefix(e, "Entropy config error: ");
-    if (file->has_serial && machine_set_serial(api->machine, &file->serial, e))
+    if (file->has_serial && api_set_serial(api, &file->serial, e))
         return err_prefix(e, "Serial config error: ");
     return 0;
 }
@@ -245,13 +245,13 @@ static int read_and_apply(struct api *api, const char *path, const char *text, s
 {
     struct config_file file = {.machine.config = machine_config_defaults, .logger.level = LOG_INFO};
     struct json_cursor c;
-    int ret;
+    int ret = 0;
 
     json_open(&c, text, len);
     if (schema_read(&c, &config_file_schema, &file) || json_finish(&c))
         ret = json_problem(&c, path, e);
-    else
-        ret = apply(api, &file, e);
+    else if (apply(api, &file, e))
+        ret = err_prefix(e, "%s: ", path);
     json_close(&c);
     free(file.drive);
     free(file.metrics.properties);
@@ -259,16 +259,10 @@ static int read_and_apply(struct api *api, const char *path, const char *text, s
     return ret;
 }
 
-int config_file_run(struct api *api, const char *path, struct err *e)
+int config_file_run(struct api *api, const char *path, const char *text, size_t len, struct err *e)
 {
-    char *text;
-    size_t len;
-    int ret = config_file_read(path, &text, &len, e);
+    int ret = read_and_apply(api, path, text, len, e);
 
-    if (ret)
-        return ret;
-    ret = read_and_apply(api, path, text, len, e);
-    free(text);
     if (ret == 0)
         log_info("Successfully started microvm that was configured from one single json");
     return ret;

@@ -12,11 +12,12 @@
 #define CONFIG_FILE_MAX (8 * MIB)
 
 /*
- * Reads the file, configures logger, metrics and machine by it, and starts the machine. After an
- * error the process is expected to end: what was applied before it stays applied. The sentence says
- * what is wrong and where.
+ * Configures logger, metrics and machine by the file's text and starts the machine. After an error
+ * the process is expected to end: what was applied before it stays applied. The sentence says what
+ * is wrong and where; path is for that only.
  */
-int config_file_run(struct api *api, const char *path, struct err *e) __must_check;
+int config_file_run(struct api *api, const char *path, const char *text, size_t len,
+                    struct err *e) __must_check;
 
 /* A whole file in malloc'ed memory, NUL-terminated. -EFBIG above CONFIG_FILE_MAX. */
 int config_file_read(const char *path, char **text, size_t *len, struct err *e) __must_check;

@@ -3,6 +3,7 @@
 #include "api/api.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 void prepare_drive(struct call *call)
@@ -64,9 +65,22 @@ int act_entropy(struct call *call, struct err *e)
     return machine_set_entropy(call->api->machine, &call->body.entropy, e);
 }
 
+int api_set_serial(struct api *api, const struct serial_config *config, struct err *e)
+{
+    char *path = config->out_path ? strdup(config->out_path) : NULL;
+
+    if (config->out_path && !path)
+        return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    free(api->serial.out_path);
+    api->serial = *config;
+    api->serial.out_path = path;
+    api->has_serial = true;
+    return 0;
+}
+
 int act_serial(struct call *call, struct err *e)
 {
-    return machine_set_serial(call->api->machine, &call->body.serial, e);
+    return api_set_serial(call->api, &call->body.serial, e);
 }
 
 /* There is no balloon yet, which is an answer that clients of Firecracker know. */

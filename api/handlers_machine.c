@@ -180,8 +180,10 @@ void release_cpu_config(struct call *call)
 
 int api_start_machine(struct api *api, struct err *e)
 {
-    int ret = machine_start(api->machine, e);
+    int ret = api->has_serial ? machine_set_serial(api->machine, &api->serial, e) : 0;
 
+    if (ret == 0)
+        ret = machine_start(api->machine, e);
     if (ret)
         return err_prefix(e, "Start microvm error: ");
     metrics_start(api->loop, api->machine);

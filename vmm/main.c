@@ -179,26 +179,33 @@ static void flush_in_signal(void)
     (void)metrics_flush(NULL); /* counted */
 }
 
-static void load_metadata(struct api *api, const char *path, struct err *e)
+/* A file named on the command line; NULL when none is. */
+static char *load(const char *path, size_t *len, struct err *e)
+{
+    char *text = NULL;
+
+    if (path && config_file_read(path, &text, len, e))
+        fail(e);
+    return text;
+}
+
+static void put_metadata(struct api *api, const char *path, char *text, size_t len, struct err *e)
 {
     struct err why;
-    char *text;
-    size_t len;
 
-    if (!path)
-        return;
-    if (config_file_read(path, &text, &len, e))
-        fail(e);
-    if (mmds_store_put(api->mmds, text, len, &why)) {
+    if (text && mmds_store_put(api->mmds, text, len, &why)) {
         err_set(e, why.code, "%s: %.4096s", path, why.text);
         fail(e);
     }
     free(text);
 }
 
+/* What is named must be there before a client can see the socket. */
 static void create_parts(struct api *api, const struct args *args, struct api_server **server,
                          struct err *e)
 {
+    size_t len;
+    char *metadata = load(args->metadata, &len, e);
     size_t payload = MIN(args->payload_limit, (size_t)SIZE_MAX - 1);
     struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
 
@@ -211,7 +218,7 @@ static void create_parts(struct api *api, const struct args *args, struct api_se
         fail(e);
     if (mmds_store_create(&api->mmds, args->mmds_limit == SIZE_MAX ? payload : args->mmds_limit, e))
         fail(e);
-    load_metadata(api, args->metadata, e);
+    put_metadata(api, args->metadata, metadata, len, e);
     if (args->no_api)
         return;
     if (api_server_create(server, api->loop, args->api_sock, payload, routes_handle, api, e))
@@ -225,6 +232,8 @@ int main(int argc, char **argv)
     static struct api api;
     static struct err e;
     struct api_server *server = NULL;
+    char *config;
+    size_t config_len;
     int code;
 
     timeline_stamp(TIMELINE_EXEC);
@@ -241,10 +250,12 @@ int main(int argc, char **argv)
         fail(&e);
     }
     api.id = args.id;
+    config = load(args.config_file, &config_len, &e);
     create_parts(&api, &args, &server, &e);
     note_startup(&args);
-    if (args.config_file && config_file_run(&api, args.config_file, &e))
+    if (config && config_file_run(&api, args.config_file, config, config_len, &e))
         fail(&e);
+    free(config);
     loop_unlock(api.loop);
 
     loop_run(api.loop);
