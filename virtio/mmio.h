@@ -19,7 +19,7 @@
 struct virtio_mmio;
 
 /*
- * Where a device is: its window, its interrupt line (not owned, already an irqfd), and how a
+ * Where a device is: its window, its interrupt line (not owned), and how a
  * queue's eventfd is connected to a write of `value` to `addr`. That is a hook so that the
  * transport can be tested without KVM; NULL = kicks come through the bus handler.
  */

@@ -4,7 +4,7 @@
  * quiesce and DEVICE_NEEDS_RESET (virtio 1.3, sections 2.1 to 2.7 and 3.1), between a transport
  * above and a device below.
  *
- *      transport (mmio.c)     registers, ioeventfd, irqfd
+ *      transport (mmio.c)     registers, ioeventfd, interrupt
  *        | virtio_dev_* calls                              ^ struct virtio_transport_ops
  *      generic (virtio.c)     every rule, once
  *        | the hooks of struct virtio_dev_ops              ^ virtio_dev_pop, _push, _op_begin,

@@ -32,7 +32,6 @@ int machine_create(struct machine **out, struct loop *loop, const struct machine
     machine->kernel_fd = machine->initrd_fd = -1;
     machine->kvm.fd = machine->kvm.vm_fd = -1;
     machine->env = (struct virtio_env){.mem = &machine->mem, .loop = loop};
-    machine->serial_irq.fd = machine->keyboard_irq.fd = machine->timer_irq.fd = -1;
     serial_init(&machine->serial, loop, &machine->serial_irq);
     rc = serial_set_output(&machine->serial, NULL, e);
     if (rc) {

@@ -72,12 +72,9 @@ static int create_vcpus(struct machine *machine, struct err *e)
     return rc;
 }
 
-/* An interrupt line from nothing to KVM. */
-static int connect_irq(struct machine *machine, struct irq_line *line, uint32_t gsi, struct err *e)
+static struct irq_line irq_to(struct machine *machine, uint32_t gsi)
 {
-    int rc = irq_line_create(line, gsi, e);
-
-    return rc ? rc : kvm_irqfd(&machine->kvm, line, e);
+    return (struct irq_line){.gsi = gsi, .pulse = kvm_pulse_irq, .owner = &machine->kvm};
 }
 
 static int attach_legacy(struct machine *machine, struct err *e)
@@ -89,13 +86,10 @@ static int attach_legacy(struct machine *machine, struct err *e)
     pit_init(&machine->pit, machine->loop, &machine->timer_irq);
     boot_timer_init(&machine->boot_timer);
     power_init(&machine->power, guest_asked_for_end, machine);
-    rc = connect_irq(machine, &machine->serial_irq, SERIAL_GSI, e);
-    if (rc == 0)
-        rc = connect_irq(machine, &machine->keyboard_irq, I8042_GSI, e);
-    if (rc == 0)
-        rc = connect_irq(machine, &machine->timer_irq, PIT_GSI, e);
-    if (rc == 0)
-        rc = serial_attach(&machine->serial, ports, e);
+    machine->serial_irq = irq_to(machine, SERIAL_GSI);
+    machine->keyboard_irq = irq_to(machine, I8042_GSI);
+    machine->timer_irq = irq_to(machine, PIT_GSI);
+    rc = serial_attach(&machine->serial, ports, e);
     if (rc == 0)
         rc = i8042_attach(&machine->keyboard, ports, e);
     if (rc == 0)
@@ -124,13 +118,13 @@ static int attach_virtio(struct machine *machine, struct virtio_dev *dev, struct
         .ioeventfd = connect_ioeventfd,
         .owner = machine,
     };
-    int rc;
 
-    *slot = (struct virtio_slot){.dev = dev, .irq = {.fd = -1}, .base = place.base};
+    *slot = (struct virtio_slot){
+        .dev = dev,
+        .irq = irq_to(machine, DEVICE_GSI_FIRST + machine->slot_count),
+        .base = place.base,
+    };
     machine->slot_count++; /* counted first, so that tear_down sees a half-made one */
-    rc = connect_irq(machine, &slot->irq, DEVICE_GSI_FIRST + machine->slot_count - 1, e);
-    if (rc)
-        return rc;
     return virtio_mmio_create(&slot->mmio, &machine->env, dev, &place, &machine->mmio, e);
 }
 
@@ -197,14 +191,10 @@ static int load_guest(struct machine *machine, struct boot_entry *entry, struct 
 /* Undoes whatever of a build exists. The devices themselves stay: they are configuration. */
 static void tear_down(struct machine *machine)
 {
-    for (unsigned i = 0; i < machine->slot_count; i++) {
+    for (unsigned i = 0; i < machine->slot_count; i++)
         virtio_mmio_destroy(machine->slot[i].mmio);
-        irq_line_destroy(&machine->slot[i].irq);
-    }
     machine->slot_count = 0;
-    irq_line_destroy(&machine->serial_irq);
-    irq_line_destroy(&machine->keyboard_irq);
-    irq_line_destroy(&machine->timer_irq);
+    machine->serial_irq = machine->keyboard_irq = machine->timer_irq = (struct irq_line){0};
     memset(&machine->ports, 0, sizeof(machine->ports));
     memset(&machine->mmio, 0, sizeof(machine->mmio));
     vcpus_destroy(&machine->vcpus);

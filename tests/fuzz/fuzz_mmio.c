@@ -75,7 +75,7 @@ static uint32_t read_status(struct bus *bus)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct virtio_env env = {.mem = &mem};
-    struct irq_line line = {.gsi = 5, .fd = -1};
+    struct irq_line line = {.gsi = 5};
     struct virtio_mmio_place place = {.base = GPA(BASE), .line = &line};
     struct virtio_mmio *mmio;
     struct bus bus = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of vmm/legacy/i8042.c: the conversations that Linux's i8042, atkbd and reboot code have
  * with it. */
+#include "tests/support/irq_probe.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/metrics.h"
 #include "vmm/legacy/i8042.h"
@@ -8,11 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/eventfd.h>
-
 struct fixture {
     struct bus bus;
-    struct irq_line irq;
+    struct irq_probe irq;
     struct i8042 i8042;
     unsigned resets;
 };
@@ -27,14 +26,9 @@ static void count_reset(void *owner)
 static void start(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
-    f->irq = (struct irq_line){.gsi = I8042_GSI, .fd = eventfd(0, EFD_NONBLOCK)};
-    i8042_init(&f->i8042, &f->irq, count_reset, f);
+    irq_probe_init(&f->irq, I8042_GSI);
+    i8042_init(&f->i8042, &f->irq.line, count_reset, f);
     assert_int_equal(i8042_attach(&f->i8042, &f->bus, NULL), 0);
-}
-
-static void finish(struct fixture *f)
-{
-    close(f->irq.fd);
 }
 
 static uint8_t in(struct fixture *f, uint64_t port)
@@ -52,9 +46,7 @@ static void out(struct fixture *f, uint64_t port, uint8_t value)
 
 static uint64_t edges(struct fixture *f)
 {
-    uint64_t n = 0;
-
-    return read(f->irq.fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+    return irq_probe_take(&f->irq);
 }
 
 /* A byte that is ready, as a driver that polls reads it. */
@@ -95,7 +87,6 @@ static void test_i8042_reset_command_resets_once(void **state)
 
     assert_int_equal(f.resets, 1);
     assert_int_equal(metrics.i8042.reset_count - resets, 1);
-    finish(&f);
 }
 
 static void test_i8042_reset_line_by_output_port(void **state)
@@ -114,7 +105,6 @@ static void test_i8042_reset_line_by_output_port(void **state)
     out(&f, 0x64, 0xd1);
     out(&f, 0x60, 0xfe);
     assert_int_equal(f.resets, 1);
-    finish(&f);
 }
 
 static void test_i8042_pulse_without_the_reset_line_does_nothing(void **state)
@@ -129,7 +119,6 @@ static void test_i8042_pulse_without_the_reset_line_does_nothing(void **state)
 
     assert_int_equal(f.resets, 0);
     assert_nothing_ready(&f);
-    finish(&f);
 }
 
 /* Linux: i8042_controller_check, _selftest, _init, i8042_check_aux, i8042_enable_kbd_port. */
@@ -167,7 +156,6 @@ static void test_i8042_linux_controller_probe(void **state)
     out(&f, 0x64, 0x60);
     out(&f, 0x60, control);
     assert_nothing_ready(&f);
-    finish(&f);
 }
 
 /* Linux: atkbd_probe, atkbd_reset_state, atkbd_activate; each answer comes with an interrupt. */
@@ -205,7 +193,6 @@ static void test_i8042_linux_keyboard_attach(void **state)
         assert_nothing_ready(&f);
         assert_int_equal(edges(&f), 0);
     }
-    finish(&f);
 }
 
 static void assert_keys(struct fixture *f, const uint8_t *codes, unsigned count)
@@ -228,7 +215,6 @@ static void test_i8042_ctrl_alt_del_is_seen_by_a_guest_that_polls(void **state)
     assert_keys(&f, set2, sizeof(set2));
 
     assert_int_equal(edges(&f), sizeof(set2));
-    finish(&f);
 }
 
 static void test_i8042_ctrl_alt_del_translated_is_of_set_1(void **state)
@@ -242,7 +228,6 @@ static void test_i8042_ctrl_alt_del_translated_is_of_set_1(void **state)
     out(&f, 0x60, 0x45);
 
     assert_keys(&f, set1, sizeof(set1));
-    finish(&f);
 }
 
 static void test_i8042_second_ctrl_alt_del_before_the_first_is_read_adds_nothing(void **state)
@@ -259,7 +244,6 @@ static void test_i8042_second_ctrl_alt_del_before_the_first_is_read_adds_nothing
     for (; in(&f, 0x64) & 1; bytes++)
         in(&f, 0x60);
     assert_int_equal(bytes, 11);
-    finish(&f);
 }
 
 static void test_i8042_controller_answers_before_the_keyboard(void **state)
@@ -272,7 +256,6 @@ static void test_i8042_controller_answers_before_the_keyboard(void **state)
 
     assert_int_equal(controller(&f, 0xaa), 0x55);
     assert_int_equal(take(&f), 0x14);
-    finish(&f);
 }
 
 static void test_i8042_disabled_keyboard_keeps_its_bytes(void **state)
@@ -289,7 +272,6 @@ static void test_i8042_disabled_keyboard_keeps_its_bytes(void **state)
     out(&f, 0x64, 0xae);
     assert_int_equal(edges(&f), 1);
     assert_int_equal(take(&f), 0x14);
-    finish(&f);
 }
 
 static void test_i8042_hostile_writes_stay_bounded(void **state)
@@ -311,7 +293,6 @@ static void test_i8042_hostile_writes_stay_bounded(void **state)
         in(&f, 0x60);
     assert_in_range(bytes, 1, I8042_KEYBOARD_QUEUE + I8042_REPLY_QUEUE);
     assert_int_equal(in(&f, 0x60), 0);
-    finish(&f);
 }
 
 static void test_i8042_wide_access_is_nobodys(void **state)
@@ -325,7 +306,6 @@ static void test_i8042_wide_access_is_nobodys(void **state)
     assert_false(bus_write(&f.bus, 0x64, &value, 2));
 
     assert_int_equal(f.resets, 0);
-    finish(&f);
 }
 
 int main(void)

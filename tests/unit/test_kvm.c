@@ -174,22 +174,17 @@ static void test_kvm_check_capabilities_asks_only_for_what_is_not_waived(void **
 static void test_kvm_calls_on_other_device_fail_with_sentence(void **state)
 {
     struct kvm kvm = not_kvm();
-    struct irq_line line;
     struct mem mem = {0};
     struct err e;
 
     (void)state;
-    assert_int_equal(irq_line_create(&line, 9, NULL), 0);
-
-    assert_int_equal(kvm_irqfd(&kvm, &line, &e), -ENOTTY);
-    assert_non_null(strstr(e.text, "interrupt 9"));
-    assert_int_equal(kvm_ioeventfd(&kvm, line.fd, GPA(0xc0001050), 0, true, &e), -ENOTTY);
+    kvm_pulse_irq(&kvm, 9);
+    assert_int_equal(kvm_ioeventfd(&kvm, kvm.fd, GPA(0xc0001050), 0, true, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "0xc0001050"));
     close(kvm.vm_fd);
     assert_int_equal(kvm_vm_create(&kvm, &mem, false, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "Cannot create the VM"));
 
-    irq_line_destroy(&line);
     kvm_close(&kvm);
 }
 
@@ -296,20 +291,27 @@ static void test_kvm_vm_create_of_memory_kvm_refuses_says_so(void **state)
     destroy_vm(&kvm, &mem);
 }
 
-static void test_kvm_irqfd_connects_one_event_to_one_interrupt(void **state)
+/* The interrupts that the master 8259 holds for the processor. */
+static uint8_t requested_by_pic(const struct kvm *kvm)
 {
-    struct irq_line line;
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+    assert_int_equal(ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &chip), 0);
+    return chip.chip.pic.irr;
+}
+
+static void test_kvm_pulse_irq_is_an_edge_on_its_line_alone(void **state)
+{
     struct kvm kvm;
     struct mem mem;
-    struct err e;
 
     (void)state;
     create_vm(&kvm, &mem, 2 * MIB, false);
-    assert_int_equal(irq_line_create(&line, 5, NULL), 0);
+    assert_int_equal(requested_by_pic(&kvm), 0);
 
-    assert_int_equal(kvm_irqfd(&kvm, &line, &e), 0);
-    assert_int_equal(kvm_irqfd(&kvm, &line, &e), -EBUSY); /* that eventfd is taken */
-    irq_line_destroy(&line);
+    kvm_pulse_irq(&kvm, 5);
+
+    assert_int_equal(requested_by_pic(&kvm), 1 << 5);
     destroy_vm(&kvm, &mem);
 }
 
@@ -348,7 +350,7 @@ int main(void)
         cmocka_unit_test(test_kvm_vm_create_registers_every_region),
         cmocka_unit_test(test_kvm_vm_create_with_dirty_log_can_be_asked_for_it),
         cmocka_unit_test(test_kvm_vm_create_of_memory_kvm_refuses_says_so),
-        cmocka_unit_test(test_kvm_irqfd_connects_one_event_to_one_interrupt),
+        cmocka_unit_test(test_kvm_pulse_irq_is_an_edge_on_its_line_alone),
         cmocka_unit_test(test_kvm_ioeventfd_comes_and_goes_by_value),
     };
 

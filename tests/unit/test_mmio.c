@@ -2,6 +2,7 @@
 /* Tests of virtio/mmio.c through the bus, as a guest sees it, with the entropy device behind it. */
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
+#include "tests/support/irq_probe.h"
 #include "tests/unit/unit.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
@@ -22,7 +23,7 @@ struct fixture {
     struct mem mem;
     struct loop *loop;
     struct bus bus;
-    struct irq_line line;
+    struct irq_probe irq;
     struct rng *rng;
     struct virtio_dev *dev;
     struct virtio_mmio *mmio;
@@ -55,7 +56,7 @@ static void set_up_parts(struct fixture *f)
     assert_int_equal(mem_create(&f->mem, RAM, MEM_PAGES_DEFAULT, false, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
     f->env = (struct virtio_env){&f->mem, f->loop};
-    f->line = (struct irq_line){.gsi = 5, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    irq_probe_init(&f->irq, 5);
     assert_int_equal(rng_create(&f->rng, &f->env, &(struct rng_config){0}, NULL), 0);
     f->dev = rng_dev(f->rng);
     guest_driver_init(&f->driver, &f->mem, 0x1000, SIZE);
@@ -64,7 +65,7 @@ static void set_up_parts(struct fixture *f)
 static int create(struct fixture *f, struct err *e)
 {
     struct virtio_mmio_place place = {
-        .base = GPA(BASE), .line = &f->line, .ioeventfd = ioeventfd, .owner = f};
+        .base = GPA(BASE), .line = &f->irq.line, .ioeventfd = ioeventfd, .owner = f};
 
     return virtio_mmio_create(&f->mmio, &f->env, f->dev, &place, &f->bus, e);
 }
@@ -79,7 +80,6 @@ static void tear_down(struct fixture *f)
 {
     virtio_mmio_destroy(f->mmio);
     virtio_dev_destroy(f->dev);
-    close(f->line.fd);
     loop_destroy(f->loop);
     mem_destroy(&f->mem);
 }
@@ -134,9 +134,7 @@ static void add(struct fixture *f)
 /* Edges raised since the last look. */
 static uint64_t edges(struct fixture *f)
 {
-    uint64_t count = 0;
-
-    return read(f->line.fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+    return irq_probe_take(&f->irq);
 }
 
 /* ---- registers ---- */

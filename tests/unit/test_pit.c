@@ -2,14 +2,13 @@
 /* Tests of vmm/legacy/pit.c: counters as functions of a clock that the test turns, and channel 0's
  * interrupts. */
 #include "tests/support/fake_loop.h"
+#include "tests/support/irq_probe.h"
 #include "tests/unit/unit.h"
 #include "vmm/legacy/pit.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <sys/eventfd.h>
 
 static uint64_t clock_ns;
 
@@ -21,7 +20,7 @@ static uint64_t test_clock(void)
 struct fixture {
     struct loop *loop;
     struct bus bus;
-    struct irq_line irq;
+    struct irq_probe irq;
     struct pit pit;
 };
 
@@ -30,15 +29,14 @@ static void start(struct fixture *f)
     memset(f, 0, sizeof(*f));
     clock_ns = 77 * NSEC_PER_SEC + 123456789;
     assert_int_equal(loop_create(&f->loop, NULL), 0);
-    f->irq = (struct irq_line){.gsi = PIT_GSI, .fd = eventfd(0, EFD_NONBLOCK)};
-    pit_init(&f->pit, f->loop, &f->irq);
+    irq_probe_init(&f->irq, PIT_GSI);
+    pit_init(&f->pit, f->loop, &f->irq.line);
     f->pit.now = test_clock;
     assert_int_equal(pit_attach(&f->pit, &f->bus, NULL), 0);
 }
 
 static void finish(struct fixture *f)
 {
-    close(f->irq.fd);
     loop_destroy(f->loop);
 }
 
@@ -331,9 +329,7 @@ static void test_pit_far_future_does_not_overflow(void **state)
 
 static uint64_t edges(struct fixture *f)
 {
-    uint64_t n = 0;
-
-    return read(f->irq.fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+    return irq_probe_take(&f->irq);
 }
 
 /* Runs the loop until `until`: timers fire at their time, `late` ns too late. */

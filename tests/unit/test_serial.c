@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of vmm/legacy/serial.c and stream.c: a 16550A as a driver sees it, both ways. */
 #include "tests/support/fake_loop.h"
+#include "tests/support/irq_probe.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/metrics.h"
 #include "vmm/legacy/serial.h"
@@ -23,7 +24,7 @@ enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCRATCH };
 struct fixture {
     struct loop *loop;
     struct bus bus;
-    struct irq_line irq;
+    struct irq_probe irq;
     struct serial serial;
     int guest_out[2]; /* pipe: what the guest sends comes out of [0] */
     int host_in[2];   /* pipe: what the test writes to [1] goes to the guest */
@@ -33,10 +34,10 @@ static void start(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
     assert_int_equal(loop_create(&f->loop, NULL), 0);
-    f->irq = (struct irq_line){.gsi = SERIAL_GSI, .fd = eventfd(0, EFD_NONBLOCK)};
+    irq_probe_init(&f->irq, SERIAL_GSI);
     assert_int_equal(pipe2(f->guest_out, O_NONBLOCK), 0);
     assert_int_equal(pipe2(f->host_in, 0), 0);
-    serial_init(&f->serial, f->loop, &f->irq);
+    serial_init(&f->serial, f->loop, &f->irq.line);
     assert_int_equal(serial_attach(&f->serial, &f->bus, NULL), 0);
     stream_from_fd(&f->serial.out, f->guest_out[1], false);
     serial_set_input(&f->serial, f->host_in[0]);
@@ -45,7 +46,6 @@ static void start(struct fixture *f)
 static void finish(struct fixture *f)
 {
     serial_destroy(&f->serial);
-    close(f->irq.fd);
     for (int i = 0; i < 2; i++) {
         if (f->guest_out[i] >= 0)
             close(f->guest_out[i]);
@@ -71,9 +71,7 @@ static void out(struct fixture *f, unsigned reg, uint8_t value)
 /* Edges since the last call. */
 static uint64_t edges(struct fixture *f)
 {
-    uint64_t n = 0;
-
-    return read(f->irq.fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+    return irq_probe_take(&f->irq);
 }
 
 /* One turn of the loop: the polls that are in it complete, once each. */

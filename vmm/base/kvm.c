@@ -145,13 +145,15 @@ int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty, struct
     return 0;
 }
 
-int kvm_irqfd(const struct kvm *kvm, const struct irq_line *line, struct err *e)
+void kvm_pulse_irq(void *kvm, uint32_t gsi)
 {
-    struct kvm_irqfd irqfd = {.fd = (uint32_t)line->fd, .gsi = line->gsi};
+    const struct kvm *self = kvm;
+    struct kvm_irq_level line = {.irq = gsi, .level = 1};
 
-    if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd))
-        return err_set(e, -errno, "Cannot connect interrupt %u: %s", line->gsi, err_os(-errno));
-    return 0;
+    /* Neither can fail on a VM with interrupt controllers. */
+    ioctl(self->vm_fd, KVM_IRQ_LINE, &line);
+    line.level = 0;
+    ioctl(self->vm_fd, KVM_IRQ_LINE, &line);
 }
 
 int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, bool assign,

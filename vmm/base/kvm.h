@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvm.h owns /dev/kvm and the VM: opening, the table of required capabilities, memory slots, the
- * in-kernel interrupt controllers, irqfds and ioeventfds.
+ * in-kernel interrupt controllers, interrupts and ioeventfds.
  *
  * The order of calls matters: memory slots before the irqchip and before any ioeventfd, since on
  * Linux 6.18 a slot set after them waits about 7 ms for a grace period. There is no in-kernel PIT:
@@ -39,8 +39,8 @@ int kvm_capability(const struct kvm *kvm, unsigned number);
 int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
                   struct err *e) __must_check;
 
-/* Connects the line's eventfd to its GSI. */
-int kvm_irqfd(const struct kvm *kvm, const struct irq_line *line, struct err *e) __must_check;
+/* Raises and lowers a GSI, as the irq_line of that GSI does (owner: the struct kvm). Any thread. */
+void kvm_pulse_irq(void *kvm, uint32_t gsi);
 
 /* A 4-byte write of `value` to MMIO address `addr` signals `fd` without an exit to user space. */
 int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, bool assign,

@@ -44,7 +44,7 @@ struct aml_resources {
 
 void aml_use_memory(struct aml_resources *use, uint32_t address, uint32_t size);
 void aml_use_ports(struct aml_resources *use, uint16_t first, uint8_t count);
-/* Edge-triggered, active high, not shared: how an irqfd signals. */
+/* Edge-triggered, active high, not shared: as the lines of irq.h are. */
 void aml_use_interrupt(struct aml_resources *use, uint32_t gsi);
 void aml_resources(struct aml *aml, const struct aml_resources *use);
 

@@ -90,7 +90,7 @@ static uint8_t interrupt_cause(const struct serial_state *s)
     return IIR_NONE;
 }
 
-/* The line is edge triggered: one write to the irqfd when the output goes up. */
+/* The line is edge triggered: one raise when the output goes up. */
 static void update_irq(struct serial *serial)
 {
     struct serial_state *s = &serial->state;
