@@ -370,10 +370,14 @@ static void add_connection(struct api_server *server, int fd)
     start_receive(conn);
 }
 
+/*
+ * One at a time, after the receive of the connection before: what has been closed meanwhile is seen
+ * first, so that clients who come and go quickly do not count as many.
+ */
 static void start_accept(struct api_server *server)
 {
     server->accepting = true;
-    loop_accept(server->loop, &server->accept_op, server->fd);
+    loop_accept_one(server->loop, &server->accept_op, server->fd);
 }
 
 static void pause_done(struct op *op, int res, bool more)

@@ -102,6 +102,8 @@ void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t
                     uint64_t len);
 /* Multishot accept, close-on-exec: each connection is a completion with its descriptor. */
 void loop_accept(struct loop *loop, struct op *op, int fd);
+/* Accepts one connection: its descriptor is the result. */
+void loop_accept_one(struct loop *loop, struct op *op, int fd);
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len);
 void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t len);
 /* Completes with -ETIME after ns nanoseconds (CLOCK_MONOTONIC). One at a time per op. */
