@@ -5,6 +5,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
 #include "vmm/base/timeline.h"
+#include "vmm/legacy/console.h"
 #include "vmm/machine_parts.h"
 
 #include <errno.h>
@@ -272,8 +273,10 @@ int machine_start(struct machine *machine, struct err *e)
     if (rc)
         return rc;
     machine->state = MACHINE_RUNNING;
-    if (machine->options.console_input)
+    if (machine->options.console_input) {
+        console_enter_raw(STDIN_FILENO);
         serial_set_input(&machine->serial, STDIN_FILENO);
+    }
     return 0;
 }
 
