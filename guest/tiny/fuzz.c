@@ -224,6 +224,7 @@ static void start_device(void)
 
     fuzz.resets++;
     write32(fuzz.base + MMIO_STATUS, 0);
+    write32(fuzz.base + MMIO_STATUS, STATUS_ACKNOWLEDGE);
     write32(fuzz.base + MMIO_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
     for (uint32_t half = 0; half < 2; half++) {
         write32(fuzz.base + MMIO_DEVICE_FEATURES_SEL, half);
