@@ -171,7 +171,7 @@ static void check_needs(const struct test *test)
 
 static void run_test(const struct test *test, const char *dir, int output)
 {
-    setpgid(0, 0);
+    setsid(); /* a process group to end at once, and a terminal of our own to give to monitors */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     dup2(output, 1);
     dup2(output, 2);

@@ -24,7 +24,7 @@ E2E(triple_fault_ends_with_exit_code_1_and_a_sentence, TINY | INTEL | SANITIZER)
     vm_boot(vm, bare_guest(BARE_TRIPLE), "x");
     vm_exits(vm, 1);
     CHECK_HAS(vm_out(vm), "M\n");
-    CHECK(strstr(vm_out(vm), "triple fault") || strstr(vm_err(vm), "triple fault"));
+    CHECK_HAS(vm_log(vm), "triple fault");
 }
 
 E2E(guest_that_halts_for_ever_stays_running_and_the_api_answers, TINY | INTEL)
@@ -115,15 +115,13 @@ static void gives_the_terminal_back(int number)
     struct termios before, during, after;
     struct vm *vm = vm_spawn((struct monitor_spec){
         .in = PROCESS_TERMINAL, .out = PROCESS_TERMINAL, .err = PROCESS_PIPE});
-    int terminal = vm->monitor.process.terminal;
-    /* The program that starts a monitor finds it in cooked mode, as openpty() makes it. */
-    CHECK_INT(tcgetattr(terminal, &during), 0);
+    int terminal = vm->monitor.process.slave;
+    CHECK_INT(tcgetattr(terminal, &before), 0);
+    CHECK((before.c_lflag & (ICANON | ECHO | ISIG)) == (ICANON | ECHO | ISIG));
     vm_boot(vm, bare_guest(BARE_ECHO), "x");
     vm_expect(vm, "M");
     CHECK_INT(tcgetattr(terminal, &during), 0);
-    CHECK(!(during.c_lflag & (ICANON | ECHO)));
-    before = during;
-    before.c_lflag |= ICANON | ECHO | ISIG;
+    CHECK(!(during.c_lflag & (ICANON | ECHO | ISIG)));
     if (number) {
         kill(vm->monitor.process.pid, number);
         vm_dies(vm, number);
@@ -132,8 +130,7 @@ static void gives_the_terminal_back(int number)
         vm_exits(vm, 0);
     }
     CHECK_INT(tcgetattr(terminal, &after), 0);
-    CHECK(!same_terminal(&after, &during));
-    CHECK((after.c_lflag & (ICANON | ECHO | ISIG)) == (ICANON | ECHO | ISIG));
+    CHECK(same_terminal(&after, &before));
 }
 
 E2E(terminal_is_restored_when_the_guest_resets, TINY)

@@ -222,7 +222,9 @@ E2E(guest_memory_beyond_the_address_space_limit_is_refused_in_a_sentence, TINY)
     vm_put(vm, "/boot-source", "{\"kernel_image_path\":\"%s\"}", bare_guest(BARE_TICK));
     vm_refused(vm, "PUT", "/actions", "emory", "{\"action_type\":\"InstanceStart\"}");
     CHECK(!strcmp(vm_state(vm), "Not started"));
+    vm_put(vm, "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":64}");
     vm_boot(vm, bare_guest(BARE_RESET), "x");
+    vm_exits(vm, 0);
 }
 
 E2E(version_names_both_what_clients_expect_and_what_it_is, HOST)

@@ -43,6 +43,10 @@ static void tell_consoles(void)
         printf("monitor %u: %s\n", i, process_how(p));
         tell_tail("its standard output", &p->out_text);
         tell_tail("its standard error", &p->err_text);
+        struct text log = {0};
+        text_read_file(&log, vms[i].log);
+        tell_tail("its log", &log);
+        text_free(&log);
     }
 }
 
@@ -54,6 +58,13 @@ struct vm *vm_spawn(struct monitor_spec spec)
     vm->dir = text_format("%s/vm%u", e2e_dir, n_vms);
     if (mkdir(vm->dir, 0755) < 0)
         FAIL("cannot make %s", vm->dir);
+    vm->log = text_format("%s/log", vm->dir);
+    const char *args[MONITOR_ARGS_MAX] = {"--log-path", vm->log};
+    if (!spec.no_socket) {
+        for (unsigned i = 0; spec.args && spec.args[i] && i + 3 < MONITOR_ARGS_MAX; i++)
+            args[i + 2] = spec.args[i];
+        spec.args = args;
+    }
     spec.program = e2e.monitor;
     spec.dir = vm->dir;
     e2e_on_failure(tell_consoles);
@@ -223,4 +234,11 @@ const char *vm_err(struct vm *vm)
 {
     process_pump(&vm->monitor.process, 0);
     return text_str(&vm->monitor.process.err_text);
+}
+
+const char *vm_log(struct vm *vm)
+{
+    struct text log = {0};
+    text_read_file(&log, vm->log);
+    return text_str(&log);
 }

@@ -12,6 +12,7 @@ enum { VM_MS = 20000 }; /* the usual patience with a guest, before --patience */
 struct vm {
     struct monitor monitor;
     const char *dir; /* its own, inside the test's */
+    const char *log; /* the file that takes its log, to keep it out of the console */
 };
 
 /* A running monitor with more arguments (NULL: none); its stdin, stdout and stderr are pipes. */
@@ -49,5 +50,8 @@ void vm_dies(struct vm *vm, int signal);
 /* All of what the monitor said so far on stdout and stderr. */
 const char *vm_out(struct vm *vm);
 const char *vm_err(struct vm *vm);
+
+/* All of its log so far. */
+const char *vm_log(struct vm *vm);
 
 #endif

@@ -26,7 +26,7 @@ enum { PIPE_BYTES = 1 << 20 };
 struct streams {
     int child[3];
     int ours[3];
-    int terminal;
+    int terminal, slave;
 };
 
 static void close_fd(int *fd)
@@ -43,8 +43,10 @@ static void close_streams(struct streams *s, bool ours_too)
         if (ours_too)
             close_fd(&s->ours[i]);
     }
-    if (ours_too)
+    if (ours_too) {
         close_fd(&s->terminal);
+        close_fd(&s->slave);
+    }
 }
 
 static int open_pipe(struct streams *s, int i)
@@ -58,19 +60,22 @@ static int open_pipe(struct streams *s, int i)
     return 0;
 }
 
-static int open_terminal(struct streams *s, int i, int *slave)
+/* The first terminal becomes our own controlling one, if we lead a session: a monitor that ends
+ * must not hang it up, which would reset its modes. */
+static int open_terminal(struct streams *s, int i)
 {
     if (s->terminal < 0) {
-        if (openpty(&s->terminal, slave, NULL, NULL, NULL) < 0)
+        if (openpty(&s->terminal, &s->slave, NULL, NULL, NULL) < 0)
             return -errno;
         fcntl(s->terminal, F_SETFD, FD_CLOEXEC);
-        fcntl(*slave, F_SETFD, FD_CLOEXEC);
+        fcntl(s->slave, F_SETFD, FD_CLOEXEC);
+        ioctl(s->slave, TIOCSCTTY, 0);
     }
-    s->child[i] = fcntl(*slave, F_DUPFD_CLOEXEC, 3);
+    s->child[i] = fcntl(s->slave, F_DUPFD_CLOEXEC, 3);
     return s->child[i] < 0 ? -errno : 0;
 }
 
-static int open_stream(struct streams *s, int i, enum process_stream kind, int *slave)
+static int open_stream(struct streams *s, int i, enum process_stream kind)
 {
     switch (kind) {
     case PROCESS_NULL:
@@ -82,7 +87,7 @@ static int open_stream(struct streams *s, int i, enum process_stream kind, int *
     case PROCESS_PIPE:
         return open_pipe(s, i);
     case PROCESS_TERMINAL:
-        return open_terminal(s, i, slave);
+        return open_terminal(s, i);
     }
     return s->child[i] < 0 ? -errno : 0;
 }
@@ -90,14 +95,12 @@ static int open_stream(struct streams *s, int i, enum process_stream kind, int *
 static int open_streams(struct streams *s, const struct process_spec *spec)
 {
     enum process_stream kinds[3] = {spec->in, spec->out, spec->err};
-    int slave = -1;
     int ret = 0;
     for (int i = 0; i < 3; i++)
         s->child[i] = s->ours[i] = -1;
-    s->terminal = -1;
+    s->terminal = s->slave = -1;
     for (int i = 0; i < 3 && !ret; i++)
-        ret = open_stream(s, i, kinds[i], &slave);
-    close_fd(&slave);
+        ret = open_stream(s, i, kinds[i]);
     if (ret)
         close_streams(s, true);
     return ret;
@@ -118,13 +121,9 @@ static void run_child(const struct process_spec *spec, struct streams *s, pid_t 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(126);
-    if (s->terminal >= 0)
-        setsid();
     for (int i = 0; i < 3; i++)
         if (dup2(s->child[i], i) < 0)
             _exit(126);
-    if (spec->in == PROCESS_TERMINAL)
-        ioctl(0, TIOCSCTTY, 0);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -140,7 +139,7 @@ static void run_child(const struct process_spec *spec, struct streams *s, pid_t 
 
 int process_start(struct process *p, const struct process_spec *spec)
 {
-    *p = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .terminal = -1};
+    *p = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .terminal = -1, .slave = -1};
     struct streams s;
     int ret = open_streams(&s, spec);
     if (ret)
@@ -162,6 +161,7 @@ int process_start(struct process *p, const struct process_spec *spec)
     p->out = s.ours[1];
     p->err = s.ours[2];
     p->terminal = s.terminal;
+    p->slave = s.slave;
     return 0;
 }
 
@@ -253,9 +253,10 @@ void process_end(struct process *p)
     close_fd(&p->out);
     close_fd(&p->err);
     close_fd(&p->terminal);
+    close_fd(&p->slave);
     text_free(&p->out_text);
     text_free(&p->err_text);
-    *p = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .terminal = -1};
+    *p = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .terminal = -1, .slave = -1};
 }
 
 const char *process_how(const struct process *p)

@@ -35,6 +35,7 @@ struct process {
     int in;       /* write side of stdin, or the terminal; -1 when there is none */
     int out, err; /* read sides; -1 when there is none or it has ended */
     int terminal; /* the terminal's controlling side, or -1 */
+    int slave;    /* its other side, held so that its modes outlive the child, or -1 */
     struct text out_text, err_text;
     bool ended;
     int status; /* as waitpid() gives it, once `ended` */
