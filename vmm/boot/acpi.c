@@ -42,9 +42,9 @@ struct __packed address {
     uint64_t address;
 };
 
-enum { SPACE_IO = 1, ACCESS_BYTE = 1 };
+enum { SPACE_IO = 1, ACCESS_BYTE = 1, ACCESS_DWORD = 3 };
 
-/* The parts of a FADT that a hardware-reduced machine has; the others, fixed hardware, are 0. */
+/* The parts of a FADT that this machine has; the others, fixed hardware, are 0. */
 struct __packed fadt {
     struct header header;
     uint8_t fixed_1[73];
@@ -57,7 +57,9 @@ struct __packed fadt {
     uint8_t minor_version;
     uint64_t firmware_control;
     uint64_t dsdt;
-    struct address fixed_2[8];
+    struct address fixed_2[5];
+    struct address pm_timer;
+    struct address fixed_3[2];
     struct address sleep_control, sleep_status;
     char hypervisor[8];
 };
@@ -281,6 +283,11 @@ static uint64_t write_fadt(struct tables *t, uint64_t dsdt)
         .reset_value = LAYOUT_RESET_PULSE,
         .minor_version = FADT_MINOR,
         .dsdt = dsdt,
+        /* Not reduced away: kernels without kvmclock measure the TSC by it. */
+        .pm_timer = {.space = SPACE_IO,
+                     .bit_width = 32,
+                     .access = ACCESS_DWORD,
+                     .address = LAYOUT_PORT_PM_TIMER},
         .sleep_control = io_register(LAYOUT_PORT_SLEEP_CONTROL),
         .sleep_status = io_register(LAYOUT_PORT_SLEEP_STATUS),
         .hypervisor = {'M', 'A', 'Y', 'F', 'L', 'Y'},

@@ -87,6 +87,7 @@
 #define LAYOUT_RESET_PULSE        0xfe
 #define LAYOUT_PORT_SLEEP_CONTROL 0x600
 #define LAYOUT_PORT_SLEEP_STATUS  0x601
+#define LAYOUT_PORT_PM_TIMER      0x608
 #define LAYOUT_SLEEP_TYPE_S5      5
 
 #endif
