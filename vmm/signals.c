@@ -62,6 +62,14 @@ static void handle(int signal, siginfo_t *info, void *context)
     raise(signal); /* SA_RESETHAND: its default is in force when we return */
 }
 
+/* Whoever started us may have asked that a signal do nothing (nohup, a shell's background jobs). */
+static bool is_ignored(int signal)
+{
+    struct sigaction now;
+
+    return sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 int signals_install(void (*flush)(void), struct err *e)
 {
     flush_metrics = flush;
@@ -71,6 +79,8 @@ int signals_install(void (*flush)(void), struct err *e)
         if (fates[i].exit_code >= 0)
             action.sa_flags |= (int)SA_RESETHAND;
         sigemptyset(&action.sa_mask);
+        if (fates[i].exit_code == 0 && is_ignored(fates[i].signal))
+            continue;
         if (sigaction(fates[i].signal, &action, NULL))
             return err_set(e, -errno, "Cannot handle signal %d: %s", fates[i].signal,
                            err_os(-errno));

@@ -4,7 +4,7 @@
  * signalfd: they must work while the loop is blocked or busy.
  *
  *      SIGTERM, SIGINT   the terminal is restored, metrics are flushed; the process then dies by
- *                        that signal
+ *                        that signal; not touched where it was ignored when we were started
  *      SIGHUP, SIGXCPU, SIGXFSZ, SIGBUS, SIGSEGV, SIGILL
  *                        the same and a line in the log; an exit code for each
  *      SIGPIPE           counted; the write that caused it fails with EPIPE

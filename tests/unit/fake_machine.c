@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fake_machine.c: see fake_machine.h. */
+#include "tests/unit/fake_machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int refuse(const struct machine *machine, struct err *e)
+{
+    return machine->refusal ? err_set(e, -EINVAL, "%s", machine->refusal) : 0;
+}
+
+static char *copy(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
+
+int machine_create(struct machine **out, struct loop *loop, const struct machine_options *options,
+                   struct err *e)
+{
+    static struct mem mem;
+    struct machine *machine = calloc(1, sizeof(*machine));
+
+    (void)options;
+    if (!machine)
+        return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    machine->env = (struct virtio_env){.mem = &mem, .loop = loop};
+    machine->config = (struct machine_config){.vcpu_count = 1, .mem_size_mib = 128};
+    *out = machine;
+    return 0;
+}
+
+static void free_boot_source(struct boot_source *source)
+{
+    free(source->kernel_path);
+    free(source->initrd_path);
+    free(source->boot_args);
+}
+
+void machine_destroy(struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->drive_count; i++)
+        virtio_dev_destroy(blk_dev(machine->drive[i]));
+    machine_set_cpu_template(machine, NULL);
+    free_boot_source(&machine->boot_source);
+    free(machine->serial_path);
+    free(machine);
+}
+
+enum machine_state machine_state(const struct machine *machine)
+{
+    return machine->state;
+}
+
+int machine_set_config(struct machine *machine, const struct machine_config *config, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->config = *config;
+    return 0;
+}
+
+const struct machine_config *machine_config(const struct machine *machine)
+{
+    return &machine->config;
+}
+
+int machine_set_boot_source(struct machine *machine, const struct boot_source *source,
+                            struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    free_boot_source(&machine->boot_source);
+    machine->boot_source = (struct boot_source){
+        .kernel_path = copy(source->kernel_path),
+        .initrd_path = copy(source->initrd_path),
+        .boot_args = copy(source->boot_args),
+    };
+    return 0;
+}
+
+const struct boot_source *machine_boot_source(const struct machine *machine)
+{
+    return &machine->boot_source;
+}
+
+void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template)
+{
+    struct cpu_template *old = machine->cpu_template;
+
+    machine->cpu_template = cpu_template;
+    if (!old)
+        return;
+    free(old->capability);
+    free(old->cpuid);
+    free(old->msr);
+    free(old);
+}
+
+int machine_set_drive(struct machine *machine, const struct blk_config *config, struct err *e)
+{
+    struct blk *blk;
+
+    if (refuse(machine, e) || blk_create(&blk, &machine->env, config, e))
+        return e->code;
+    machine->drive[machine->drive_count++] = blk;
+    return 0;
+}
+
+unsigned machine_drive_count(const struct machine *machine)
+{
+    return machine->drive_count;
+}
+
+struct blk *machine_drive(const struct machine *machine, unsigned index)
+{
+    return machine->drive[index];
+}
+
+struct blk *machine_find_drive(const struct machine *machine, const char *id)
+{
+    for (unsigned i = 0; i < machine->drive_count; i++) {
+        if (strcmp(blk_config(machine->drive[i])->id, id) == 0)
+            return machine->drive[i];
+    }
+    return NULL;
+}
+
+int machine_set_entropy(struct machine *machine, const struct rng_config *config, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->rng = *config;
+    machine->has_rng = true;
+    return 0;
+}
+
+const struct rng_config *machine_entropy(const struct machine *machine)
+{
+    return machine->has_rng ? &machine->rng : NULL;
+}
+
+int machine_set_serial(struct machine *machine, const struct serial_config *config, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    free(machine->serial_path);
+    machine->serial_path = copy(config->out_path);
+    machine->serial_sets++;
+    return 0;
+}
+
+int machine_start(struct machine *machine, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->starts++;
+    machine->state = MACHINE_RUNNING;
+    return 0;
+}
+
+int machine_pause(struct machine *machine, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->pauses++;
+    machine->state = MACHINE_PAUSED;
+    return 0;
+}
+
+int machine_resume(struct machine *machine, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->resumes++;
+    machine->state = MACHINE_RUNNING;
+    return 0;
+}
+
+void machine_ctrl_alt_del(struct machine *machine)
+{
+    machine->ctrl_alt_dels++;
+}
+
+int machine_exit_code(const struct machine *machine)
+{
+    return machine->exit_code;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_machine.h owns a machine without KVM: it implements vmm/machine.h with a struct that tests
+ * look into. Drives are real ones. What the real machine judges (sizes, kernels) is not judged.
+ */
+#ifndef MAYFLY_TESTS_UNIT_FAKE_MACHINE_H
+#define MAYFLY_TESTS_UNIT_FAKE_MACHINE_H
+
+#include "vmm/machine.h"
+
+struct machine {
+    struct virtio_env env;
+    enum machine_state state;
+    struct machine_config config;
+    struct boot_source boot_source; /* strings owned */
+    struct cpu_template *cpu_template;
+    struct blk *drive[MACHINE_DRIVES_MAX];
+    unsigned drive_count;
+    struct rng_config rng;
+    bool has_rng;
+    char *serial_path;
+    unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;
+    int exit_code;
+    const char *refusal; /* NULL = all goes well; else every call fails with these words */
+};
+
+#endif
