@@ -39,4 +39,7 @@ int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
 int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
                     struct err *e) __must_check;
 
+/* The rate of the vCPU's time stamp counter in kHz; 0 if KVM does not say. */
+uint32_t cpu_model_tsc_khz(int vcpu_fd);
+
 #endif

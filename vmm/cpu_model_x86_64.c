@@ -96,3 +96,10 @@ int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index, 
     }
     return msr_set_boot_values(vcpu_fd, e);
 }
+
+uint32_t cpu_model_tsc_khz(int vcpu_fd)
+{
+    int khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0ul);
+
+    return khz > 0 ? (uint32_t)khz : 0;
+}

@@ -170,6 +170,7 @@ static int load_guest(struct machine *machine, struct boot_entry *entry, struct 
         .initrd_fd = machine->initrd_fd,
         .args = machine->boot_source.boot_args ? machine->boot_source.boot_args : BOOT_ARGS_DEFAULT,
         .vcpu_count = machine->config.vcpu_count,
+        .tsc_khz = cpu_model_tsc_khz(machine->vcpus.vcpu[0].fd),
         .device = devices,
         .device_count = machine->slot_count,
     };

@@ -372,6 +372,27 @@ static void test_boot_both_hardware_descriptions_are_there(void **state)
     free_guest(&g);
 }
 
+/* Its Linux would leave the 8259s alone and have no interrupts. */
+static void test_boot_without_apics_there_is_only_the_mp_table(void **state)
+{
+    static const char *const args[] = {"quiet noapic", "nolapic quiet"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(args); i++) {
+        struct kernel_file file;
+        struct guest g;
+
+        kernel_file_make_elf(&file);
+        make_guest(&g, &file, 64 * MIB);
+        g.request.args = args[i];
+        load(&g);
+
+        assert_memory_equal(mem_readable(&g.mem, GPA(0x9fc00), 4), "_MP_", 4);
+        assert_int_equal(peek(&g, 0xe0000, 8), 0);
+        free_guest(&g);
+    }
+}
+
 static void test_boot_addresses_agree_with_the_devices_that_answer_there(void **state)
 {
     (void)state;
@@ -379,6 +400,7 @@ static void test_boot_addresses_agree_with_the_devices_that_answer_there(void **
     assert_int_equal(LAYOUT_PORT_SLEEP_CONTROL, POWER_SLEEP_CONTROL);
     assert_int_equal(LAYOUT_PORT_SLEEP_STATUS, POWER_SLEEP_STATUS);
     assert_int_equal(LAYOUT_SLEEP_TYPE_S5, POWER_S5);
+    assert_int_equal(LAYOUT_PORT_PM_TIMER, POWER_TIMER);
     assert_int_equal(LAYOUT_PORT_SERIAL, SERIAL_PORT);
     assert_int_equal(LAYOUT_IRQ_SERIAL, SERIAL_GSI);
     assert_int_equal(LAYOUT_IRQ_KEYBOARD, I8042_GSI);
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_boot_pvh_start_info_gives_module_map_and_rsdp),
         cmocka_unit_test(test_boot_pvh_without_initrd_has_no_modules),
         cmocka_unit_test(test_boot_both_hardware_descriptions_are_there),
+        cmocka_unit_test(test_boot_without_apics_there_is_only_the_mp_table),
         cmocka_unit_test(test_boot_addresses_agree_with_the_devices_that_answer_there),
         cmocka_unit_test(test_boot_command_line_longer_than_the_kernel_reads_is_refused),
         cmocka_unit_test(test_boot_refused_kernel_leaves_memory_untouched),

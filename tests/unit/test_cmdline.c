@@ -164,10 +164,41 @@ static void test_boot_args_check_judges_length_and_bytes(void **state)
     free(args);
 }
 
+static void test_cmdline_has_finds_whole_words_of_the_kernels_part(void **state)
+{
+    static const struct {
+        const char *args;
+        bool found;
+    } rows[] = {
+        {"noapic", true},   {"a noapic b", true},     {"noapic=1 b", true},   {"a  noapic", true},
+        {"noapics", false}, {"xnoapic", false},       {"a -- noapic", false}, {"noapic -- b", true},
+        {"", false},        {"noapic-noapic", false}, {"foo=noapic", false},  {"noapi", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (cmdline_has(rows[i].args, "noapic") != rows[i].found)
+            fail_msg("\"%s\"", rows[i].args);
+}
+
+static void test_cmdline_without_kvmclock_tells_the_tsc_rate(void **state)
+{
+    struct boot_request request = {.args = "no-kvmclock -- x", .tsc_khz = 2596124};
+
+    (void)state;
+    expect_line(&request, "no-kvmclock pci=off tsc_early_khz=2596124 -- x");
+    request.args = "no-kvmclock-vsyscall";
+    expect_line(&request, "no-kvmclock-vsyscall pci=off");
+    request = (struct boot_request){.args = "no-kvmclock"};
+    expect_line(&request, "no-kvmclock pci=off");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cmdline_is_args_then_pci_off),
+        cmocka_unit_test(test_cmdline_has_finds_whole_words_of_the_kernels_part),
+        cmocka_unit_test(test_cmdline_without_kvmclock_tells_the_tsc_rate),
         cmocka_unit_test(test_cmdline_of_empty_args_begins_without_a_space),
         cmocka_unit_test(test_cmdline_root_and_devices_follow_in_order),
         cmocka_unit_test(test_cmdline_what_is_for_init_stays_last),

@@ -28,12 +28,18 @@ static int check_cmdline(const struct cmdline *line, const struct kernel_image *
                    line->len, image->cmdline_max);
 }
 
-/* The hardware, for every kernel: which of them it reads is the kernel's business. */
+/*
+ * The hardware, for every kernel: which of the two it reads is the kernel's business. But one that
+ * is told not to use the IOAPIC or local APICs gets no ACPI tables: on a hardware-reduced machine
+ * Linux leaves the 8259s alone too, and would have no interrupts at all.
+ */
 static void describe_hardware(const struct boot_request *request)
 {
     size_t len = mptable_write(request->mem, LAYOUT_SYSTEM, request->vcpu_count, request->device,
                                request->device_count);
 
+    if (cmdline_has(request->args, "noapic") || cmdline_has(request->args, "nolapic"))
+        return;
     acpi_write(request->mem, LAYOUT_SYSTEM + len, request->vcpu_count, request->device,
                request->device_count);
 }

@@ -60,6 +60,20 @@ size_t cmdline_kernel_part(const char *args)
     return strlen(args);
 }
 
+bool cmdline_has(const char *args, const char *word)
+{
+    size_t end = cmdline_kernel_part(args), len = strlen(word);
+
+    for (size_t i = 0; i + len <= end; i++) {
+        char after = i + len < end ? args[i + len] : ' ';
+
+        if ((i == 0 || args[i - 1] == ' ') && strncmp(args + i, word, len) == 0 &&
+            (after == ' ' || after == '='))
+            return true;
+    }
+    return false;
+}
+
 static size_t without_trailing_spaces(const char *text, size_t len)
 {
     while (len > 0 && text[len - 1] == ' ')
@@ -84,6 +98,17 @@ static void add_device(struct cmdline *line, const struct boot_device *device)
 {
     addf(line, "virtio_mmio.device=%" PRIu64 "K@0x%" PRIx64 ":%u", LAYOUT_VIRTIO_MMIO_SIZE / KIB,
          device->base.v, device->gsi);
+}
+
+/*
+ * A kernel that does without kvmclock would measure the TSC, and Linux cannot on every machine (on
+ * a hardware-reduced one only by the ACPI timer, and not if that takes longer than 20 us to read):
+ * it is told the rate, which KVM knows exactly.
+ */
+static void add_tsc_rate(struct cmdline *line, const struct boot_request *request)
+{
+    if (request->tsc_khz && cmdline_has(request->args, "no-kvmclock"))
+        addf(line, "tsc_early_khz=%" PRIu32, request->tsc_khz);
 }
 
 static int check_printable(const char *text, size_t len, struct err *e)
@@ -125,6 +150,7 @@ int cmdline_compose(struct cmdline *line, const struct boot_request *request, st
     line->len = 0;
     add(line, request->args, without_trailing_spaces(request->args, for_kernel));
     add(line, "pci=off", strlen("pci=off"));
+    add_tsc_rate(line, request);
     add_root(line, request);
     for (unsigned i = 0; i < request->device_count; i++)
         add_device(line, &request->device[i]);
