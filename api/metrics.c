@@ -133,7 +133,6 @@ static void write_drives(struct json_writer *w, struct metrics_block *sum)
         json_write_key(w, key);
         write_group(w, rows_block, ARRAY_SIZE(rows_block), now, &state.last_drive[i]);
         add_drive(sum, now);
-        state.last_drive[i] = *now;
     }
 }
 
@@ -177,6 +176,14 @@ static int put(const char *text, size_t len)
     return 0;
 }
 
+/* Only what has been written is over; a dropped line's increases stand in the next one. */
+static void remember(const struct metrics *now)
+{
+    state.last = *now;
+    for (unsigned i = 0; i < drive_count(); i++)
+        state.last_drive[i] = *blk_metrics(machine_drive(state.machine, i));
+}
+
 static int flush(void)
 {
     struct metrics now = metrics;
@@ -190,11 +197,12 @@ static int flush(void)
         metric_add(&metrics.logger.metrics_fails, 1);
         return -ENOSPC;
     }
-    state.last = now;
     line[len] = '\n';
     ret = put(line, len + 1);
     if (ret)
         metric_add(&metrics.logger.missed_metrics_count, 1);
+    else
+        remember(&now);
     return ret;
 }
 

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_config_file.c: the config file over a machine without KVM: order, refusals, other files. */
+#include "api/config_file.h"
+#include "api/logger.h"
+#include "tests/support/fake_loop.h"
+#include "tests/support/files.h"
+#include "tests/unit/fake_machine.h"
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+struct fixture {
+    struct api api;
+    struct machine *machine;
+    char *dir;
+    struct err e;
+};
+
+static int set_up(void **state)
+{
+    static const struct machine_options options;
+    struct logger_body quiet = {.level = LOG_OFF};
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    assert_int_equal(logger_update(&quiet, &f->e), 0);
+    assert_int_equal(loop_create(&f->api.loop, &f->e), 0);
+    assert_int_equal(machine_create(&f->machine, f->api.loop, &options, &f->e), 0);
+    f->api.machine = f->machine;
+    f->api.id = "vm-1";
+    f->dir = files_make_temporary("config");
+    assert_non_null(f->dir);
+    assert_int_equal(chdir(f->dir), 0);
+    assert_int_equal(files_make_sparse("disk", 4096), 0);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    free(f->api.serial.out_path);
+    machine_destroy(f->machine);
+    loop_destroy(f->api.loop);
+    assert_int_equal(chdir("/"), 0);
+    files_remove_tree(f->dir);
+    free(f->dir);
+    free(f);
+    return 0;
+}
+
+static int run(struct fixture *f, const char *text)
+{
+    return config_file_run(&f->api, "c.json", text, strlen(text), &f->e);
+}
+
+static void assert_refused(struct fixture *f, const char *text, const char *why)
+{
+    assert_true(run(f, text) < 0);
+    assert_string_equal(f->e.text, why);
+    assert_int_equal(f->machine->starts, 0);
+}
+
+static void assert_runs(struct fixture *f, const char *text)
+{
+    if (run(f, text))
+        fail_msg("%s", f->e.text);
+    assert_int_equal(f->machine->starts, 1);
+}
+
+#define MINIMAL "\"boot-source\":{\"kernel_image_path\":\"k\"},\"drives\":[]"
+
+static void test_config_file_configures_and_starts(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_runs(f,
+                "{\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":64},"
+                "\"boot-source\":{\"kernel_image_path\":\"k\",\"boot_args\":\"a\"},"
+                "\"drives\":[{\"drive_id\":\"a\",\"is_root_device\":true,\"path_on_host\":\"disk\"}"
+                ",{\"drive_id\":\"b\",\"is_root_device\":false,\"path_on_host\":\"disk\"}],"
+                "\"entropy\":{},\"serial\":{\"serial_out_path\":\"s\"},"
+                "\"cpu-config\":{\"kvm_capabilities\":[\"!5\"]}}");
+    assert_int_equal(f->machine->config.vcpu_count, 2);
+    assert_string_equal(f->machine->boot_source.kernel_path, "k");
+    assert_string_equal(f->machine->boot_source.boot_args, "a");
+    assert_int_equal(f->machine->drive_count, 2);
+    assert_string_equal(blk_config(f->machine->drive[1])->id, "b");
+    assert_int_equal(blk_config(f->machine->drive[1])->engine, BLK_ENGINE_SYNC);
+    assert_true(f->machine->has_rng);
+    assert_string_equal(f->machine->serial_path, "s");
+    assert_int_equal(f->machine->cpu_template->capability[0].number, 5);
+}
+
+static void test_config_file_has_defaults_for_the_machine(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_runs(f, "{" MINIMAL "}");
+    assert_int_equal(f->machine->config.vcpu_count, 1);
+    assert_int_equal(f->machine->config.mem_size_mib, 128);
+    assert_null(f->machine->boot_source.boot_args);
+    assert_false(f->machine->has_rng);
+}
+
+static void test_config_file_lets_unknown_keys_and_null_sections_be(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_runs(f, "{" MINIMAL ",\"unknown\":{\"a\":[1]},\"machine-config\":null,\"logger\":null,"
+                   "\"metrics\":null,\"vsock\":null,\"balloon\":null,\"network-interfaces\":[],"
+                   "\"pmem\":[],\"cpu-config\":null,\"entropy\":null,\"memory-hotplug\":null,"
+                   "\"mmds-config\":null}");
+    assert_false(f->machine->has_rng);
+}
+
+static void test_config_file_says_what_is_wrong_and_where(void **state)
+{
+    static const char *const cases[][2] = {
+        {"", "c.json: EOF while parsing a value at line 1 column 0"},
+        {"{}", "c.json: missing field `drives` at line 1 column 2"},
+        {"{\"drives\":[]}", "c.json: missing field `boot-source` at line 1 column 13"},
+        {"{\"drives\":{}}", "c.json: invalid type: map, expected a sequence at line 1 column 10"},
+        {"{" MINIMAL ",\n\"logger\":{\"level\":\"x\"}}",
+         "c.json: Invalid LevelFilter at line 2 column 22"},
+        {"{" MINIMAL "} x", "c.json: trailing characters at line 1 column 55"},
+        {"{" MINIMAL ",\"drives\":[]}", "c.json: duplicate field `drives` at line 1 column 61"},
+        {"{" MINIMAL ",\"machine-config\":{}}",
+         "c.json: missing field `vcpu_count` at line 1 column 72"},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        assert_refused(f, cases[i][0], cases[i][1]);
+}
+
+static void test_config_file_refuses_devices_that_are_not_built(void **state)
+{
+    static const char *const sections[] = {
+        "\"vsock\":{\"guest_cid\":3,\"uds_path\":\"v\"}", "\"balloon\":{}",
+        "\"network-interfaces\":[{\"iface_id\":\"a\"}]",  "\"pmem\":[1]",
+        "\"memory-hotplug\":{\"total_size_mib\":128}",    "\"mmds-config\":{}"};
+    struct fixture *f = *state;
+    char text[200];
+
+    for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
+        strcpy(text, "{" MINIMAL ",");
+        strcat(strcat(text, sections[i]), "}");
+        assert_true(run(f, text) < 0);
+        assert_non_null(strstr(f->e.text, "not supported yet by this version of Mayfly"));
+    }
+    assert_int_equal(f->machine->starts, 0);
+}
+
+static void test_config_file_refusals_name_the_section(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_refused(f, "{" MINIMAL ",\"logger\":{\"log_path\":\"no/l\"}}",
+                   "c.json: Logger error: Failed to open target file: No such file or directory "
+                   "(os error 2)");
+    assert_refused(f, "{" MINIMAL ",\"metrics\":{\"metrics_path\":\"no/m\"}}",
+                   "c.json: Metrics error: Cannot initialize the metrics system due to bad user "
+                   "input: No such file or directory (os error 2)");
+    assert_refused(f,
+                   "{\"boot-source\":{\"kernel_image_path\":\"k\"},\"drives\":[{\"drive_id\":\"a\","
+                   "\"is_root_device\":false,\"path_on_host\":\"missing\"}]}",
+                   "c.json: Drive config error: Unable to create the virtio block device: Virtio "
+                   "backend error: Error manipulating the backing file: No such file or directory "
+                   "(os error 2) missing");
+    f->machine->refusal = "No.";
+    assert_refused(f, "{" MINIMAL "}", "c.json: Boot source error: No.");
+}
+
+static void test_config_file_takes_the_cpu_template_from_a_file(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_refused(f, "{" MINIMAL ",\"cpu-config\":\"t\"}",
+                   "c.json: Configure CPU error: Cannot read t: No such file or directory (os "
+                   "error 2)");
+    assert_int_equal(files_write("t", "{\"x\":1}", 7), 0);
+    assert_refused(f, "{" MINIMAL ",\"cpu-config\":\"t\"}",
+                   "c.json: Configure CPU error: t: unknown field `x`, expected one of "
+                   "`kvm_capabilities`, `cpuid_modifiers`, `msr_modifiers` at line 1 column 4");
+    assert_int_equal(files_write("t", "{\"kvm_capabilities\":[\"9\"]}", 26), 0);
+    assert_runs(f, "{" MINIMAL ",\"cpu-config\":\"t\"}");
+    assert_int_equal(f->machine->cpu_template->capability[0].number, 9);
+}
+
+static void test_config_file_read_gives_whole_files_and_reasons(void **state)
+{
+    struct fixture *f = *state;
+    char *text, *big = calloc(1, 100000);
+    size_t len;
+
+    assert_non_null(big);
+    memset(big, 'x', 100000);
+    assert_int_equal(files_write("big", big, 100000), 0);
+    assert_int_equal(config_file_read("big", &text, &len, &f->e), 0);
+    assert_int_equal(len, 100000);
+    assert_memory_equal(text, big, len);
+    assert_int_equal(text[len], '\0');
+    free(text);
+    free(big);
+    assert_int_equal(config_file_read("nothing", &text, &len, &f->e), -ENOENT);
+    assert_int_equal(mkdir("d", 0755), 0);
+    assert_int_equal(config_file_read("d", &text, &len, &f->e), -EISDIR);
+    assert_string_equal(f->e.text, "Cannot read d: Is a directory (os error 21)");
+    assert_int_equal(files_make_sparse("huge", CONFIG_FILE_MAX + 1), 0);
+    assert_int_equal(config_file_read("huge", &text, &len, &f->e), -EFBIG);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_config_file_configures_and_starts),
+        TEST(test_config_file_has_defaults_for_the_machine),
+        TEST(test_config_file_lets_unknown_keys_and_null_sections_be),
+        TEST(test_config_file_says_what_is_wrong_and_where),
+        TEST(test_config_file_refuses_devices_that_are_not_built),
+        TEST(test_config_file_refusals_name_the_section),
+        TEST(test_config_file_takes_the_cpu_template_from_a_file),
+        TEST(test_config_file_read_gives_whole_files_and_reasons),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
