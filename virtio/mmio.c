@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mmio.c: the registers of a virtio-mmio device (virtio 1.3, section 4.2.2), its kicks and its
- * interrupt. */
+/*
+ * mmio.c: the registers of a virtio-mmio device (virtio 1.3, section 4.2.2), its kicks and its
+ * interrupt.
+ *
+ * Linux's interrupt handler reads InterruptStatus and writes InterruptACK: two exits to user space
+ * for each interrupt, more than the rest of an interrupt costs. So the window is a page that the
+ * guest reads as memory, and acknowledgements are posted: KVM notes them, and we look before the
+ * next interrupt. Until then the page shows an acknowledged reason; a driver that looks again finds
+ * nothing new in its queues.
+ */
 #include "virtio/mmio.h"
 
 #include "vmm/base/metrics.h"
@@ -128,6 +136,42 @@ static uint32_t read_register(const struct virtio_mmio *mmio, uint64_t offset)
     }
 }
 
+/* The registers that do not always read as zero. */
+static const enum reg readable[] = {
+    REG_MAGIC,           REG_VERSION,           REG_DEVICE_ID,    REG_VENDOR_ID,
+    REG_DEVICE_FEATURES, REG_QUEUE_SIZE_MAX,    REG_QUEUE_READY,  REG_INTERRUPT_STATUS,
+    REG_STATUS,          REG_SHM_LEN_LOW,       REG_SHM_LEN_HIGH, REG_SHM_BASE_LOW,
+    REG_SHM_BASE_HIGH,   REG_CONFIG_GENERATION,
+};
+
+static void show_register(struct virtio_mmio *mmio, uint64_t reg)
+{
+    uint32_t *shown;
+
+    if (!mmio->place.page)
+        return;
+    shown = (uint32_t *)(void *)(mmio->place.page + reg);
+    __atomic_store_n(shown, read_register(mmio, reg), __ATOMIC_RELEASE);
+}
+
+/*
+ * Shows the guest all registers and the configuration as they are now. The generation comes last,
+ * so that a driver that reads it before and after the configuration notices a change in between.
+ */
+static void show(struct virtio_mmio *mmio)
+{
+    size_t len = 0;
+    const void *config;
+
+    if (!mmio->place.page)
+        return;
+    config = mmio->dev->ops->config ? mmio->dev->ops->config(mmio->dev, &len) : NULL;
+    if (config)
+        memcpy(mmio->place.page + REG_CONFIG, config, MIN(len, VIRTIO_MMIO_WINDOW - REG_CONFIG));
+    for (unsigned i = 0; i < ARRAY_SIZE(readable); i++)
+        show_register(mmio, readable[i]);
+}
+
 static void set_low(uint64_t *address, uint32_t value)
 {
     *address = (*address & ~UINT64_C(0xffffffff)) | value;
@@ -195,9 +239,6 @@ static void write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t v
         if (value < mmio->dev->ops->n_queues)
             virtio_dev_kick_later(mmio->dev, value);
         break;
-    case REG_INTERRUPT_ACK:
-        mmio->s.interrupt_status &= ~value;
-        break;
     case REG_STATUS:
         virtio_dev_write_status(mmio->dev, value);
         break;
@@ -220,14 +261,26 @@ static void mmio_read(void *owner, uint64_t offset, void *data, unsigned len)
     }
 }
 
+static void acknowledge(struct virtio_mmio *mmio, uint32_t value)
+{
+    mmio->s.interrupt_status &= ~value;
+    show_register(mmio, REG_INTERRUPT_STATUS);
+}
+
 static void mmio_write(void *owner, uint64_t offset, const void *data, unsigned len)
 {
+    struct virtio_mmio *mmio = owner;
     uint32_t value;
 
     if (offset >= REG_CONFIG || len != sizeof(value)) /* no device has writable configuration */
         return;
     memcpy(&value, data, sizeof(value));
-    write_register(owner, offset, value);
+    if (offset == REG_INTERRUPT_ACK) {
+        acknowledge(mmio, value);
+    } else {
+        write_register(mmio, offset, value);
+        show(mmio); /* selectors, status and negotiation change what other registers read as */
+    }
 }
 
 /* ---- kicks ----------------------------------------------------------------------------------- */
@@ -256,10 +309,17 @@ static void mmio_interrupt(void *owner, enum virtio_interrupt why)
 {
     struct virtio_mmio *mmio = owner;
 
+    /* An acknowledgement that was posted before must not take this reason away after. */
+    if (mmio->place.flush_posted)
+        mmio->place.flush_posted(mmio->place.owner);
     /* Before the edge: the handler that it starts reads this register to learn why. */
     mmio->s.interrupt_status |= why;
-    if (why == VIRTIO_INTERRUPT_CONFIG)
+    if (why == VIRTIO_INTERRUPT_CONFIG) {
         metric_add(&metrics.interrupts.config_updates, 1);
+        show(mmio); /* the configuration, or the status: DEVICE_NEEDS_RESET */
+    } else {
+        show_register(mmio, REG_INTERRUPT_STATUS);
+    }
     irq_raise(mmio->place.line);
 }
 
@@ -337,6 +397,8 @@ int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
                        err_os(-ENOMEM));
     for (unsigned q = 0; q < dev->ops->n_queues && rc == 0; q++)
         rc = create_kick(mmio, q, e);
+    if (rc == 0 && place->post_writes)
+        rc = place->post_writes(place->owner, gpa_add(place->base, REG_INTERRUPT_ACK), e);
     if (rc == 0)
         rc = bus_add(bus,
                      &(struct bus_range){.name = dev->ops->name,
@@ -351,6 +413,7 @@ int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
         return rc;
     }
     virtio_dev_attach(dev, &transport_ops, mmio);
+    show(mmio);
     *out = mmio;
     return 0;
 }

@@ -19,14 +19,24 @@
 struct virtio_mmio;
 
 /*
- * Where a device is: its window, its interrupt line (not owned), and how a
- * queue's eventfd is connected to a write of `value` to `addr`. That is a hook so that the
- * transport can be tested without KVM; NULL = kicks come through the bus handler.
+ * Where a device is: its window, its interrupt line (not owned), and what KVM does for it. The
+ * hooks exist so that the transport can be tested without KVM; each may be NULL, and everything
+ * then comes through the bus handler.
  */
 struct virtio_mmio_place {
     gpa_t base;
     const struct irq_line *line;
+    /*
+     * The window as the guest reads it, one page: when it is given, reads cost no exit and we keep
+     * it up to date; writes come as ever.
+     */
+    uint8_t *page;
+    /* A write of `value` to `addr` signals `fd`. */
     int (*ioeventfd)(void *owner, int fd, gpa_t addr, uint32_t value, bool assign, struct err *e);
+    /* Writes to `addr` may be handed to us late, ... */
+    int (*post_writes)(void *owner, gpa_t addr, struct err *e);
+    /* ... but before this returns. */
+    void (*flush_posted)(void *owner);
     void *owner;
 };
 

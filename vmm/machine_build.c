@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/mman.h>
+
 static void vcpu_failed(void *owner, int exit_code)
 {
     machine_end(owner, exit_code);
@@ -28,11 +30,34 @@ static void guest_asked_for_end(void *owner)
     machine_end(owner, 0);
 }
 
+static unsigned device_count(const struct machine *machine)
+{
+    return machine->drive_count + (machine->rng ? 1 : 0);
+}
+
+/* A page for the window of each device, in the order of the windows. */
+static int map_registers(struct machine *machine, struct kvm_registers *registers, struct err *e)
+{
+    uint64_t size = device_count(machine) * VIRTIO_MMIO_WINDOW;
+    void *map;
+
+    *registers = (struct kvm_registers){.gpa = GPA(LAYOUT_VIRTIO_MMIO), .size = size};
+    if (size == 0)
+        return 0;
+    map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return err_set(e, -errno, "Cannot map the registers of the devices: %s", err_os(-errno));
+    machine->registers = registers->hva = map;
+    machine->registers_size = size;
+    return 0;
+}
+
 static int create_vm(struct machine *machine, struct err *e)
 {
     const struct machine_config *config = &machine->config;
     /* A size that does not fit is refused by mem_create; it must not wrap into one that does. */
     uint64_t mib = MIN(config->mem_size_mib, UINT64_MAX / MIB);
+    struct kvm_registers registers;
     int rc;
 
     cpu_model_request_features();
@@ -44,7 +69,9 @@ static int create_vm(struct machine *machine, struct err *e)
     if (rc == 0)
         rc = mem_create(&machine->mem, mib * MIB, config->huge_pages, config->track_dirty_pages, e);
     if (rc == 0)
-        rc = kvm_vm_create(&machine->kvm, &machine->mem, config->track_dirty_pages, e);
+        rc = map_registers(machine, &registers, e);
+    if (rc == 0)
+        rc = kvm_vm_create(&machine->kvm, &machine->mem, config->track_dirty_pages, &registers, e);
     timeline_stamp(TIMELINE_MEMORY);
     return rc;
 }
@@ -109,13 +136,30 @@ static int connect_ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bo
     return kvm_ioeventfd(&machine->kvm, fd, addr, value, assign, e);
 }
 
+static int post_writes(void *owner, gpa_t addr, struct err *e)
+{
+    struct machine *machine = owner;
+
+    return kvm_post_writes(&machine->kvm, addr, e);
+}
+
+static void flush_posted(void *owner)
+{
+    struct machine *machine = owner;
+
+    vcpus_flush_posted(&machine->vcpus);
+}
+
 static int attach_virtio(struct machine *machine, struct virtio_dev *dev, struct err *e)
 {
     struct virtio_slot *slot = &machine->slot[machine->slot_count];
     struct virtio_mmio_place place = {
         .base = GPA(LAYOUT_VIRTIO_MMIO + machine->slot_count * VIRTIO_MMIO_WINDOW),
         .line = &slot->irq,
+        .page = machine->registers + machine->slot_count * VIRTIO_MMIO_WINDOW,
         .ioeventfd = connect_ioeventfd,
+        .post_writes = post_writes,
+        .flush_posted = flush_posted,
         .owner = machine,
     };
 
@@ -134,7 +178,7 @@ static int attach_virtio(struct machine *machine, struct virtio_dev *dev, struct
  */
 static int check_device_count(const struct machine *machine, struct err *e)
 {
-    unsigned count = machine->drive_count + (machine->rng ? 1 : 0);
+    unsigned count = device_count(machine);
     const char *who = count == MACHINE_VIRTIO_MAX + 1 ? "VMClock" : "VMGenID";
 
     if (count <= MACHINE_VIRTIO_MAX)
@@ -200,6 +244,9 @@ static void tear_down(struct machine *machine)
     memset(&machine->mmio, 0, sizeof(machine->mmio));
     vcpus_destroy(&machine->vcpus);
     kvm_close(&machine->kvm);
+    if (machine->registers)
+        munmap(machine->registers, machine->registers_size);
+    machine->registers = NULL;
     mem_destroy(&machine->mem);
 }
 

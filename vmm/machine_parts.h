@@ -55,6 +55,8 @@ struct machine {
     struct kvm kvm;
     struct vcpus vcpus;
     struct bus ports, mmio;
+    uint8_t *registers; /* the devices' windows as the guest reads them, a page each */
+    uint64_t registers_size;
     struct virtio_slot slot[MACHINE_VIRTIO_MAX];
     unsigned slot_count;
 

@@ -27,6 +27,15 @@ static void kick_handler(int signal)
     (void)signal;
 }
 
+/* KVM says in which page of a vCPU's mapping the ring is. */
+static struct kvm_coalesced_mmio_ring *posted_ring(const struct kvm *kvm, const struct vcpu *first)
+{
+    uint64_t page = (uint64_t)kvm_capability(kvm, KVM_CAP_COALESCED_MMIO);
+
+    BUG_ON((page + 1) * PAGE_SIZE > first->run_size); /* it is a required capability */
+    return (void *)((uint8_t *)first->run + page * PAGE_SIZE);
+}
+
 int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struct err *e)
 {
     all->count = 0;
@@ -54,6 +63,7 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
         snprintf(vcpu->name, sizeof(vcpu->name), "fc_vcpu %u", i);
         all->count++;
     }
+    all->posted = posted_ring(kvm, &all->vcpu[0]);
     return 0;
 fail:
     vcpus_destroy(all);
@@ -94,14 +104,38 @@ static void handle_io(struct vcpu *vcpu)
         log_debug("Nothing answers at port %#x.", run->io.port);
 }
 
+/* Entries of the ring, which fills a page. */
+#define POSTED_MAX                                                                                 \
+    ((uint32_t)((PAGE_SIZE - sizeof(struct kvm_coalesced_mmio_ring)) /                             \
+                sizeof(struct kvm_coalesced_mmio)))
+
+void vcpus_flush_posted(struct vcpus *all)
+{
+    struct kvm_coalesced_mmio_ring *ring = all->posted;
+    /* Read once: what is posted meanwhile waits for the next flush, so a guest cannot keep us here.
+     */
+    uint32_t last = __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
+
+    while (ring->first != last) {
+        const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[ring->first];
+
+        bus_write(all->mmio, write->phys_addr, write->data, write->len);
+        /* Given back: KVM may write here from now on. */
+        __atomic_store_n(&ring->first, (ring->first + 1) % POSTED_MAX, __ATOMIC_RELEASE);
+    }
+}
+
 static void handle_mmio(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
     const struct bus *mmio = vcpu->all->mmio;
     bool write = run->mmio.is_write;
     uint64_t addr = run->mmio.phys_addr, start = now_ns();
-    bool claimed = write ? bus_write(mmio, addr, run->mmio.data, run->mmio.len)
-                         : bus_read(mmio, addr, run->mmio.data, run->mmio.len);
+    bool claimed;
+
+    vcpus_flush_posted(vcpu->all);
+    claimed = write ? bus_write(mmio, addr, run->mmio.data, run->mmio.len)
+                    : bus_read(mmio, addr, run->mmio.data, run->mmio.len);
 
     metrics.vcpu.exit_mmio_read += !write;
     metrics.vcpu.exit_mmio_write += write;

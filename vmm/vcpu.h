@@ -20,6 +20,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/config.h"
 
+struct kvm_coalesced_mmio_ring;
 struct kvm_run;
 struct vcpus;
 
@@ -42,6 +43,7 @@ struct vcpus {
     void (*ended)(void *owner, int exit_code);
     void *owner;
 
+    struct kvm_coalesced_mmio_ring *posted; /* in the first vCPU's mapping; shared by all */
     unsigned count;
     unsigned parked;
     bool park; /* wanted; read by vCPU threads under the lock */
@@ -54,6 +56,12 @@ struct vcpus {
 /* Creates `count` vCPUs in the VM, without threads. */
 int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count,
                  struct err *e) __must_check;
+
+/*
+ * Dispatches the writes that vCPUs posted (kvm_post_writes) and nobody has seen yet. Called before
+ * anything that they might change is looked at: at every MMIO exit, and by devices. Lock held.
+ */
+void vcpus_flush_posted(struct vcpus *all);
 
 /* Starts the threads; they run at once. On error none is left. */
 int vcpus_start(struct vcpus *all, struct err *e) __must_check;

@@ -133,6 +133,8 @@ static void test_kvm_open_without_descriptors_gives_reason(void **state)
 
 /* ---- a descriptor that is not KVM: every call says what it could not do ---- */
 
+static const struct kvm_registers no_registers;
+
 static struct kvm not_kvm(void)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -182,7 +184,7 @@ static void test_kvm_calls_on_other_device_fail_with_sentence(void **state)
     assert_int_equal(kvm_ioeventfd(&kvm, kvm.fd, GPA(0xc0001050), 0, true, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "0xc0001050"));
     close(kvm.vm_fd);
-    assert_int_equal(kvm_vm_create(&kvm, &mem, false, &e), -ENOTTY);
+    assert_int_equal(kvm_vm_create(&kvm, &mem, false, &no_registers, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "Cannot create the VM"));
 
     kvm_close(&kvm);
@@ -227,7 +229,7 @@ static void create_vm(struct kvm *kvm, struct mem *mem, uint64_t size, bool log_
 {
     open_or_skip(kvm);
     assert_int_equal(mem_create(mem, size, MEM_PAGES_DEFAULT, log_dirty, NULL), 0);
-    assert_int_equal(kvm_vm_create(kvm, mem, log_dirty, NULL), 0);
+    assert_int_equal(kvm_vm_create(kvm, mem, log_dirty, &no_registers, NULL), 0);
 }
 
 static void destroy_vm(struct kvm *kvm, struct mem *mem)
@@ -285,7 +287,7 @@ static void test_kvm_vm_create_of_memory_kvm_refuses_says_so(void **state)
     assert_int_equal(mem_create(&mem, 2 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
     mem.region[0].size -= 1; /* not a multiple of a page */
 
-    assert_int_equal(kvm_vm_create(&kvm, &mem, false, &e), -EINVAL);
+    assert_int_equal(kvm_vm_create(&kvm, &mem, false, &no_registers, &e), -EINVAL);
     assert_non_null(strstr(e.text, "Cannot give the VM its memory"));
     mem.region[0].size += 1;
     destroy_vm(&kvm, &mem);

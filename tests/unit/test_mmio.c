@@ -34,6 +34,11 @@ struct fixture {
     uint64_t ioeventfd_addr;
     uint32_t ioeventfd_value;
     int ioeventfd_result;
+    /* what the other hooks were asked for */
+    uint64_t posted_addr;
+    uint32_t posted_ack; /* written by the guest, not yet seen by the transport */
+    unsigned flushes;
+    _Alignas(4096) uint8_t page[VIRTIO_MMIO_WINDOW]; /* what the guest reads */
 };
 
 static int ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bool assign, struct err *e)
@@ -46,6 +51,26 @@ static int ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bool assig
     f->ioeventfd_addr = addr.v;
     f->ioeventfd_value = value;
     return f->ioeventfd_result ? err_set(e, f->ioeventfd_result, "refused") : 0;
+}
+
+static int post_writes(void *owner, gpa_t addr, struct err *e)
+{
+    struct fixture *f = owner;
+
+    (void)e;
+    f->posted_addr = addr.v;
+    return 0;
+}
+
+static void flush_posted(void *owner)
+{
+    struct fixture *f = owner;
+    uint32_t ack = f->posted_ack;
+
+    f->flushes++;
+    f->posted_ack = 0;
+    if (ack)
+        assert_true(bus_write(&f->bus, f->posted_addr, &ack, sizeof(ack)));
 }
 
 static void set_up_parts(struct fixture *f)
@@ -65,7 +90,14 @@ static void set_up_parts(struct fixture *f)
 static int create(struct fixture *f, struct err *e)
 {
     struct virtio_mmio_place place = {
-        .base = GPA(BASE), .line = &f->irq.line, .ioeventfd = ioeventfd, .owner = f};
+        .base = GPA(BASE),
+        .line = &f->irq.line,
+        .page = f->page,
+        .ioeventfd = ioeventfd,
+        .post_writes = post_writes,
+        .flush_posted = flush_posted,
+        .owner = f,
+    };
 
     return virtio_mmio_create(&f->mmio, &f->env, f->dev, &place, &f->bus, e);
 }
@@ -86,9 +118,12 @@ static void tear_down(struct fixture *f)
 
 static uint32_t read32(struct fixture *f, uint64_t offset)
 {
-    uint32_t value;
+    uint32_t value, shown;
 
     assert_true(bus_read(&f->bus, BASE + offset, &value, sizeof(value)));
+    memcpy(&shown, f->page + offset, sizeof(shown));
+    assert_int_equal(shown,
+                     value); /* whatever a test reads, the guest reads the same in its page */
     return value;
 }
 
@@ -436,6 +471,42 @@ static void test_mmio_create_fails_cleanly_when_the_window_is_taken(void **state
     tear_down(&f);
 }
 
+static void test_mmio_posted_acknowledgement_does_not_take_a_later_interrupt_away(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    start(&f);
+    assert_int_equal(f.posted_addr, BASE + 0x64);
+    f.dev->transport->interrupt(f.mmio, VIRTIO_INTERRUPT_USED);
+    assert_int_equal(read32(&f, 0x60), 1);
+
+    f.posted_ack = 1; /* the guest acknowledges; then something else happens */
+    f.dev->transport->interrupt(f.mmio, VIRTIO_INTERRUPT_USED);
+
+    assert_true(f.flushes >= 2);
+    assert_int_equal(f.posted_ack, 0);
+    assert_int_equal(read32(&f, 0x60), 1);
+    assert_int_equal(edges(&f), 2);
+    tear_down(&f);
+}
+
+static void test_mmio_page_shows_the_need_of_a_reset(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    start(&f);
+
+    virtio_dev_needs_reset(f.dev, "for a test");
+
+    assert_int_equal(read32(&f, 0x70), 15 | 64);
+    assert_int_equal(read32(&f, 0x60), 2);
+    tear_down(&f);
+}
+
 static void test_mmio_state_table_covers_its_struct(void **state)
 {
     (void)state;
@@ -460,6 +531,8 @@ int main(void)
         cmocka_unit_test(test_mmio_driver_can_unbind_and_bind_again),
         cmocka_unit_test(test_mmio_create_fails_cleanly_when_the_ioeventfd_is_refused),
         cmocka_unit_test(test_mmio_create_fails_cleanly_when_the_window_is_taken),
+        cmocka_unit_test(test_mmio_posted_acknowledgement_does_not_take_a_later_interrupt_away),
+        cmocka_unit_test(test_mmio_page_shows_the_need_of_a_reset),
         cmocka_unit_test(test_mmio_state_table_covers_its_struct),
     };
 

@@ -32,6 +32,8 @@ static const struct {
     {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
     {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
     {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    {KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
+    {KVM_CAP_COALESCED_MMIO, "KVM_CAP_COALESCED_MMIO"},
     {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
 };
 
@@ -108,31 +110,44 @@ static int create_vm(int fd)
     return vm_fd < 0 ? -errno : vm_fd;
 }
 
-static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirty)
+static int add_slot(const struct kvm *kvm, struct kvm_userspace_memory_region slot)
 {
-    for (unsigned i = 0; i < mem->count; i++) {
-        struct kvm_userspace_memory_region slot = {
-            .slot = i,
-            .flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
-            .guest_phys_addr = mem->region[i].gpa.v,
-            .memory_size = mem->region[i].size,
-            .userspace_addr = (uintptr_t)mem->region[i].hva,
-        };
-
-        if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
-            return -errno;
-    }
-    return 0;
+    return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
-int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty, struct err *e)
+static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirty,
+                     const struct kvm_registers *registers)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < mem->count && rc == 0; i++)
+        rc = add_slot(kvm, (struct kvm_userspace_memory_region){
+                               .slot = i,
+                               .flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+                               .guest_phys_addr = mem->region[i].gpa.v,
+                               .memory_size = mem->region[i].size,
+                               .userspace_addr = (uintptr_t)mem->region[i].hva,
+                           });
+    if (rc == 0 && registers->size > 0)
+        rc = add_slot(kvm, (struct kvm_userspace_memory_region){
+                               .slot = MEM_REGIONS_MAX,
+                               .flags = KVM_MEM_READONLY,
+                               .guest_phys_addr = registers->gpa.v,
+                               .memory_size = registers->size,
+                               .userspace_addr = (uintptr_t)registers->hva,
+                           });
+    return rc;
+}
+
+int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
+                  const struct kvm_registers *registers, struct err *e)
 {
     int rc;
 
     kvm->vm_fd = create_vm(kvm->fd);
     if (kvm->vm_fd < 0)
         return err_set(e, kvm->vm_fd, "Cannot create the VM: %s", err_os(kvm->vm_fd));
-    rc = add_slots(kvm, mem, log_dirty);
+    rc = add_slots(kvm, mem, log_dirty, registers);
     if (rc)
         return err_set(e, rc, "Cannot give the VM its memory: %s", err_os(rc));
     if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR))
@@ -169,6 +184,16 @@ int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, boo
 
     if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd))
         return err_set(e, -errno, "Cannot connect the doorbell at %#lx: %s", (unsigned long)addr.v,
+                       err_os(-errno));
+    return 0;
+}
+
+int kvm_post_writes(const struct kvm *kvm, gpa_t addr, struct err *e)
+{
+    struct kvm_coalesced_mmio_zone zone = {.addr = addr.v, .size = sizeof(uint32_t)};
+
+    if (ioctl(kvm->vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone))
+        return err_set(e, -errno, "Cannot have writes to %#lx posted: %s", (unsigned long)addr.v,
                        err_os(-errno));
     return 0;
 }

@@ -35,9 +35,29 @@ int kvm_check_capabilities(const struct kvm *kvm, bool (*waived)(void *arg, unsi
 /* Whether KVM has capability `number`, as its value (0 = no). */
 int kvm_capability(const struct kvm *kvm, unsigned number);
 
-/* Creates the VM, registers every region of `mem` (with a dirty log if asked), then the irqchip. */
+/*
+ * Registers of devices as memory that the guest can read without leaving: what it writes there
+ * still exits, or signals an ioeventfd, or is posted. size 0 = none.
+ */
+struct kvm_registers {
+    gpa_t gpa;
+    void *hva;
+    uint64_t size;
+};
+
+/*
+ * Creates the VM, registers every region of `mem` (with a dirty log if asked) and the devices'
+ * registers, then the irqchip.
+ */
 int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
-                  struct err *e) __must_check;
+                  const struct kvm_registers *registers, struct err *e) __must_check;
+
+/*
+ * Lets KVM note 4-byte writes to `addr` in the ring that all vCPUs share, instead of an exit for
+ * each (coalesced MMIO): for registers whose writes may take effect late. vcpus_flush_posted
+ * (vcpu.h) reads it.
+ */
+int kvm_post_writes(const struct kvm *kvm, gpa_t addr, struct err *e) __must_check;
 
 /* Raises and lowers a GSI, as the irq_line of that GSI does (owner: the struct kvm). Any thread. */
 void kvm_pulse_irq(void *kvm, uint32_t gsi);
