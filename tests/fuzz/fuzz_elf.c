@@ -29,9 +29,10 @@ static void read_notes(struct elf_plan *plan, const uint8_t *data, size_t size)
 
         must(range_fits(n->offset, n->size, size) && n->size <= ELF_NOTES_SIZE_MAX);
         notes = copy(data + n->offset, n->size);
-        elf_parse_notes(notes, n->size, n->align, &plan->image);
+        elf_parse_notes(notes, n->size, n->align, plan);
         free(notes);
     }
+    elf_choose_entry(plan);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -75,8 +75,8 @@ void kernel_file_make_elf(struct kernel_file *file)
         (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = ELF_FILE_NOTES_AT, .p_align = 4};
     fill(file, ELF_FILE_TEXT_AT, ELF_FILE_TEXT_SIZE);
     fill(file, ELF_FILE_DATA_AT, ELF_FILE_DATA_SIZE);
-    /* An owner's name whose length is no multiple of four, to be stepped over. */
-    kernel_file_add_note(file, "Linux", 257, "abc", 3);
+    /* An owner's name whose descriptor's length is no multiple of four, to be stepped over. */
+    kernel_file_add_note(file, "FreeB", 1, "abc", 3);
 }
 
 static size_t padded(size_t len)

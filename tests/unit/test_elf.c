@@ -19,7 +19,9 @@ static int parse(const struct kernel_file *file, struct elf_plan *plan, struct e
         rc = elf_parse_segments(&header, file->bytes + header.table_offset, file->len, plan, e);
     for (unsigned i = 0; rc == 0 && i < plan->notes_count; i++)
         elf_parse_notes(file->bytes + plan->notes[i].offset, plan->notes[i].size,
-                        plan->notes[i].align, &plan->image);
+                        plan->notes[i].align, plan);
+    if (rc == 0)
+        elf_choose_entry(plan);
     return rc;
 }
 
@@ -97,6 +99,27 @@ static void test_elf_first_of_two_pvh_notes_counts(void **state)
 
     assert_int_equal(plan.notes_count, 2);
     assert_int_equal(plan.image.entry, ELF_FILE_PVH_ENTRY);
+}
+
+/* Whichever note comes first. */
+static void test_elf_linux_kernel_with_pvh_note_is_entered_by_the_64_bit_protocol(void **state)
+{
+    (void)state;
+    for (unsigned linux_first = 0; linux_first < 2; linux_first++) {
+        struct kernel_file file;
+        struct elf_plan plan;
+
+        kernel_file_make_elf(&file);
+        if (linux_first)
+            kernel_file_add_note(&file, "Linux", 256, "salt", 4);
+        kernel_file_add_pvh(&file, 8);
+        if (!linux_first)
+            kernel_file_add_note(&file, "Linux", 256, "salt", 4);
+        expect_accepted(&file, &plan);
+
+        assert_int_equal(plan.image.protocol, BOOT_LINUX64);
+        assert_int_equal(plan.image.entry, ELF_FILE_ENTRY);
+    }
 }
 
 /* Notes aligned to 8 bytes, as some linkers write them: the descriptor begins at a multiple of 8.
@@ -379,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_elf_sound_file_gives_its_segments_and_entry),
         cmocka_unit_test(test_elf_pvh_note_of_either_size_chooses_pvh),
         cmocka_unit_test(test_elf_first_of_two_pvh_notes_counts),
+        cmocka_unit_test(test_elf_linux_kernel_with_pvh_note_is_entered_by_the_64_bit_protocol),
         cmocka_unit_test(test_elf_notes_aligned_to_8_are_read),
         cmocka_unit_test(test_elf_notes_that_are_not_the_pvh_entry_leave_the_64_bit_protocol),
         cmocka_unit_test(test_elf_lying_note_sizes_end_the_search),

@@ -29,7 +29,7 @@ struct boot_request {
     const char *root_partuuid; /* NULL = none */
     bool root_read_only;
     unsigned vcpu_count;
-    uint32_t tsc_khz; /* rate of the guest's time stamp counter; 0 = not known */
+    uint32_t tsc_khz;                 /* rate of the guest's time stamp counter; 0 = not known */
     const struct boot_device *device; /* in the order of attachment */
     unsigned device_count;
 };

@@ -166,30 +166,33 @@ int elf_parse_segments(const struct elf_header *header, const void *table, uint6
     return 0;
 }
 
-/* Takes the descriptor, of 4 or 8 bytes (kernels differ), as the entry point. */
-static bool take_pvh_entry(const Elf64_Nhdr *note, const uint8_t *name, const uint8_t *desc,
-                           struct kernel_image *image)
+static bool has_owner(const Elf64_Nhdr *note, const uint8_t *name, const char *owner)
 {
-    uint64_t entry = 0;
+    size_t size = strlen(owner) + 1;
 
-    if (note->n_type != XEN_ELFNOTE_PHYS32_ENTRY || note->n_namesz != sizeof("Xen") ||
-        memcmp(name, "Xen", sizeof("Xen")) != 0)
-        return false;
-    if (note->n_descsz != 4 && note->n_descsz != 8)
-        return false;
-    memcpy(&entry, desc, note->n_descsz);
-    image->protocol = BOOT_PVH;
-    image->entry = entry;
-    return true;
+    return note->n_namesz == size && memcmp(name, owner, size) == 0;
 }
 
-void elf_parse_notes(const void *notes, size_t len, uint64_t align, struct kernel_image *image)
+static void take_note(const Elf64_Nhdr *note, const uint8_t *name, const uint8_t *desc,
+                      struct elf_plan *plan)
+{
+    /* Every Linux that has the PVH note has one of these, the salt of its build. */
+    if (has_owner(note, name, "Linux"))
+        plan->is_linux = true;
+    if (plan->has_pvh || !has_owner(note, name, "Xen") || note->n_type != XEN_ELFNOTE_PHYS32_ENTRY)
+        return;
+    /* Kernels differ in the descriptor's size. */
+    if (note->n_descsz != 4 && note->n_descsz != 8)
+        return;
+    memcpy(&plan->pvh_entry, desc, note->n_descsz);
+    plan->has_pvh = true;
+}
+
+void elf_parse_notes(const void *notes, size_t len, uint64_t align, struct elf_plan *plan)
 {
     const uint8_t *bytes = notes;
     uint64_t at = 0;
 
-    if (image->protocol == BOOT_PVH)
-        return;
     while (range_fits(at, sizeof(Elf64_Nhdr), len)) {
         Elf64_Nhdr note;
         uint64_t name, desc;
@@ -200,8 +203,15 @@ void elf_parse_notes(const void *notes, size_t len, uint64_t align, struct kerne
         desc = align_up(name + note.n_namesz, align);
         if (!range_fits(desc, note.n_descsz, len))
             return;
-        if (take_pvh_entry(&note, bytes + name, bytes + desc, image))
-            return;
+        take_note(&note, bytes + name, bytes + desc, plan);
         at = align_up(desc + note.n_descsz, align);
     }
+}
+
+void elf_choose_entry(struct elf_plan *plan)
+{
+    if (!plan->has_pvh || plan->is_linux)
+        return;
+    plan->image.protocol = BOOT_PVH;
+    plan->image.entry = plan->pvh_entry;
 }

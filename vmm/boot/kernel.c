@@ -80,8 +80,9 @@ static int open_elf_notes(int fd, struct elf_plan *plan, struct err *e)
 
         rc = kernel_pread(fd, notes, n->size, n->offset, e);
         if (rc == 0)
-            elf_parse_notes(notes, n->size, n->align, &plan->image);
+            elf_parse_notes(notes, n->size, n->align, plan);
     }
+    elf_choose_entry(plan);
     return rc;
 }
 
