@@ -21,9 +21,10 @@ KERNEL_WORDS = "console=ttyS0 quiet mitigations=off panic=-1"
 
 
 class Machine:
-    def __init__(self, process, console, read_fd, write_fd):
+    def __init__(self, process, work, read_fd, write_fd):
         self.process = process
-        self.console = console
+        self.console = os.path.join(work, "console")
+        self.emulator = os.path.join(work, "emulator")
         self.read_fd = read_fd
         self.write_fd = write_fd
 
@@ -72,7 +73,7 @@ def start_amd(work, vmlinuz, base, extra, options):
     open(console, "wb").close()
     with open(os.path.join(work, "emulator"), "wb") as log:
         process = spawn(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-    return Machine(process, console, process.stdout.fileno(), process.stdin.fileno())
+    return Machine(process, work, process.stdout.fileno(), process.stdin.fileno())
 
 
 ISOLINUX_CFG = """\
@@ -125,7 +126,7 @@ def start_intel(work, vmlinuz, base, extra, options):
                     env={**os.environ, "TERM": "linux", "BXSHARE": "/usr/share/bochs"})
     os.close(screen_fd)
     threading.Thread(target=drain, args=(screen,), daemon=True).start()
-    return Machine(process, console, stream, stream)
+    return Machine(process, work, stream, stream)
 
 
 def make_iso(work, vmlinuz, base, extra, append):
@@ -145,10 +146,12 @@ def make_iso(work, vmlinuz, base, extra, append):
         f.write(ISOLINUX_CFG.format(append=append))
     if not shutil.which("xorriso"):
         raise LabError(f"xorriso is not installed; {PACKAGES}")
-    subprocess.run(
+    made = subprocess.run(
         ["xorriso", "-as", "mkisofs", "-quiet", "-o", f"{work}/lab.iso", "-b", "isolinux.bin",
          "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", root],
-        check=True, stdout=subprocess.DEVNULL)
+        capture_output=True, text=True)
+    if made.returncode != 0:
+        raise LabError(f"xorriso made no disc: {made.stderr.strip()}")
     shutil.rmtree(root)
 
 
