@@ -212,13 +212,13 @@ static int read_properties(struct json_cursor *c, void *member)
 {
     struct json_string key, value;
     struct json_writer w;
-    int more, ret;
+    int ret;
 
     if (json_enter_object(c, "a map") < 0)
         return -1;
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    while ((more = json_next_key(c, &key)) > 0 && json_read_string(c, "a string", &value) == 0) {
+    while (json_next_key(c, &key) > 0 && json_read_string(c, "a string", &value) == 0) {
         json_write_key(&w, key.at);
         json_write_string(&w, value.at);
     }

@@ -5,7 +5,6 @@
 #include "vmm/name.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,24 +93,18 @@ static void quote(char *out, size_t room, const char *s)
     out[n] = '\0';
 }
 
-/* The sentence, and below it what Firecracker would say: `kind` and the names in it. */
-static int refuse(struct err *e, const char *kind, const char *first, const char *second,
-                  const char *fmt, ...) __printf(5, 6);
-
-static int refuse(struct err *e, const char *kind, const char *first, const char *second,
-                  const char *fmt, ...)
+/* Below the sentence in *e what Firecracker would say: `kind` and the names in it. */
+static int as_known(struct err *e, const char *kind, const char *first, const char *second)
 {
-    char sentence[1024], a[1024], b[256] = "";
-    va_list args;
+    size_t len = strlen(e->text);
+    char a[1024], b[256] = "";
 
-    va_start(args, fmt);
-    vsnprintf(sentence, sizeof(sentence), fmt, args);
-    va_end(args);
     quote(a, sizeof(a), first);
     if (second)
         quote(b, sizeof(b), second);
-    return err_set(e, -EINVAL, "%s\nError: ParseArguments(%s(%s%s%s))", sentence, kind, a,
-                   second ? ", " : "", b);
+    snprintf(e->text + len, sizeof(e->text) - len, "\nError: ParseArguments(%s(%s%s%s))", kind, a,
+             second ? ", " : "", b);
+    return e->code;
 }
 
 /* ---- reading ---- */
@@ -170,17 +163,22 @@ static int read_option(struct args *args, int i, int argc, char **argv, struct e
     const char *name = begins_with_dashes(argv[i]) ? argv[i] + 2 : argv[i];
     const struct option *option = name != argv[i] ? find(name) : NULL;
 
-    if (!option)
-        return refuse(e, "UnexpectedArgument", name, NULL,
-                      "There is no option `%s`; --help lists them all.", argv[i]);
-    if (is_given(args, option))
-        return refuse(e, "DuplicateArgument", name, NULL, "--%s is given twice.", name);
+    if (!option) {
+        err_set(e, -EINVAL, "There is no option `%.1000s`; --help lists them all.", argv[i]);
+        return as_known(e, "UnexpectedArgument", name, NULL);
+    }
+    if (is_given(args, option)) {
+        err_set(e, -EINVAL, "--%s is given twice.", name);
+        return as_known(e, "DuplicateArgument", name, NULL);
+    }
     if (option->kind == FLAG) {
         *flag_of(args, option) = true;
         return i + 1;
     }
-    if (i + 1 == argc || begins_with_dashes(argv[i + 1]))
-        return refuse(e, "MissingValue", name, NULL, "--%s needs a value.", name);
+    if (i + 1 == argc || begins_with_dashes(argv[i + 1])) {
+        err_set(e, -EINVAL, "--%s needs a value.", name);
+        return as_known(e, "MissingValue", name, NULL);
+    }
     *text_of(args, option) = argv[i + 1];
     return i + 2;
 }
@@ -194,12 +192,14 @@ static int check_rules(struct args *args, struct err *e)
 
         if (!is_given(args, o))
             continue;
-        if (needed && !is_given(args, needed))
-            return refuse(e, "MissingArgument", o->needs, NULL, "--%s needs --%s.", o->name,
-                          o->needs);
-        if (excluded && is_given(args, excluded))
-            return refuse(e, "ForbiddenArgument", o->name, o->excludes,
-                          "--%s and --%s exclude each other.", o->name, o->excludes);
+        if (needed && !is_given(args, needed)) {
+            err_set(e, -EINVAL, "--%s needs --%s.", o->name, o->needs);
+            return as_known(e, "MissingArgument", o->needs, NULL);
+        }
+        if (excluded && is_given(args, excluded)) {
+            err_set(e, -EINVAL, "--%s and --%s exclude each other.", o->name, o->excludes);
+            return as_known(e, "ForbiddenArgument", o->name, o->excludes);
+        }
     }
     return 0;
 }

@@ -204,7 +204,7 @@ static void put_metadata(struct api *api, const char *path, char *text, size_t l
 static void create_parts(struct api *api, const struct args *args, struct api_server **server,
                          struct err *e)
 {
-    size_t len;
+    size_t len = 0;
     char *metadata = load(args->metadata, &len, e);
     size_t payload = MIN(args->payload_limit, (size_t)SIZE_MAX - 1);
     struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};

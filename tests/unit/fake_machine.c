@@ -16,18 +16,18 @@ static char *copy(const char *s)
     return s ? strdup(s) : NULL;
 }
 
-int machine_create(struct machine **out, struct loop *loop, const struct machine_options *options,
-                   struct err *e)
+int machine_create(struct machine **machine, struct loop *loop,
+                   const struct machine_options *options, struct err *e)
 {
     static struct mem mem;
-    struct machine *machine = calloc(1, sizeof(*machine));
+    struct machine *m = calloc(1, sizeof(*m));
 
     (void)options;
-    if (!machine)
+    if (!m)
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
-    machine->env = (struct virtio_env){.mem = &mem, .loop = loop};
-    machine->config = (struct machine_config){.vcpu_count = 1, .mem_size_mib = 128};
-    *out = machine;
+    m->env = (struct virtio_env){.mem = &mem, .loop = loop};
+    m->config = (struct machine_config){.vcpu_count = 1, .mem_size_mib = 128};
+    *machine = m;
     return 0;
 }
 

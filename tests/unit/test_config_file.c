@@ -8,6 +8,7 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -150,8 +151,7 @@ static void test_config_file_refuses_devices_that_are_not_built(void **state)
     char text[200];
 
     for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
-        strcpy(text, "{" MINIMAL ",");
-        strcat(strcat(text, sections[i]), "}");
+        snprintf(text, sizeof(text), "{" MINIMAL ",%s}", sections[i]);
         assert_true(run(f, text) < 0);
         assert_non_null(strstr(f->e.text, "not supported yet by this version of Mayfly"));
     }

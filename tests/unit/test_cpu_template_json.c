@@ -3,6 +3,7 @@
 #include "api/cpu_template_json.h"
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,15 +96,13 @@ static void test_cpu_template_json_makes_a_row_of_each_register(void **state)
 
 static void test_cpu_template_json_bitmap_reaches_every_bit(void **state)
 {
-    char text[160];
+    char text[160], ones[65] = "";
     struct cpu_template t;
-    size_t len;
 
     (void)state;
-    strcpy(text, "{\"msr_modifiers\":[{\"addr\":\"0x10a\",\"bitmap\":\"0b");
-    len = strlen(text);
-    memset(text + len, '1', 64);
-    strcpy(text + len + 64, "\"}]}");
+    memset(ones, '1', 64);
+    snprintf(text, sizeof(text), "{\"msr_modifiers\":[{\"addr\":\"0x10a\",\"bitmap\":\"0b%s\"}]}",
+             ones);
     assert_reads(text, &t);
     assert_int_equal(t.n_msr, 1);
     assert_int_equal(t.msr[0].index, 0x10a);

@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +58,7 @@ static void test_json_writer_escapes_so_that_a_reader_gets_the_same(void **state
     (void)state;
     for (int i = 1; i < 128; i++)
         every[i - 1] = (char)i;
-    strcpy(every + 127, "\xc3\xa9\xf0\x9f\x98\x80");
+    snprintf(every + 127, sizeof(every) - 127, "\xc3\xa9\xf0\x9f\x98\x80");
     json_writer_open(&w);
     json_write_begin(&w, '[');
     json_write_string(&w, every);

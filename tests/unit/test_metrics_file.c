@@ -21,6 +21,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+/* What a test has made: tear_down frees it. */
+static json_t *read_lines[16];
+static unsigned read_count;
+static struct machine *machine;
+static struct loop *loop;
+
 /* The JSON of line `n` (from 0) of file m; NULL = there are not that many. */
 static json_t *line_of_file(unsigned n)
 {
@@ -38,7 +44,8 @@ static json_t *line_of_file(unsigned n)
         if (!line || !*line)
             return NULL;
     }
-    return json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+    assert_true(read_count < ARRAY_SIZE(read_lines));
+    return read_lines[read_count++] = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
 }
 
 static json_int_t value(const json_t *line, const char *group, const char *name)
@@ -50,23 +57,21 @@ static json_int_t value(const json_t *line, const char *group, const char *name)
     return json_integer_value(member);
 }
 
-static struct machine *machine_with_drives(struct loop **loop, unsigned n)
+static void make_machine(unsigned drives)
 {
     static const struct machine_options options;
-    struct machine *machine;
     struct err e;
-    char id[8];
+    char id[16];
 
     assert_int_equal(files_make_sparse("disk", 4096), 0);
-    assert_int_equal(loop_create(loop, &e), 0);
-    assert_int_equal(machine_create(&machine, *loop, &options, &e), 0);
-    for (unsigned i = 0; i < n; i++) {
+    assert_int_equal(loop_create(&loop, &e), 0);
+    assert_int_equal(machine_create(&machine, loop, &options, &e), 0);
+    for (unsigned i = 0; i < drives; i++) {
         struct blk_config config = {.id = id, .path = (char[]){"disk"}};
 
         snprintf(id, sizeof(id), "d%u", i);
         assert_int_equal(machine_set_drive(machine, &config, &e), 0);
     }
-    return machine;
 }
 
 static void test_metrics_file_counters_are_increases_and_gauges_stay(void **state)
@@ -101,12 +106,11 @@ static void test_metrics_file_counters_are_increases_and_gauges_stay(void **stat
 
 static void test_metrics_file_drives_have_groups_and_block_is_their_sum(void **state)
 {
-    struct loop *loop;
-    struct machine *machine = machine_with_drives(&loop, MACHINE_DRIVES_MAX);
     json_t *line;
     struct err e;
 
     (void)state;
+    make_machine(MACHINE_DRIVES_MAX);
     assert_int_equal(metrics_open("m", "vm-1", "{\"a\":\"\\\"b\"}", &e), 0);
     metrics_start(loop, machine);
     blk_metrics(machine->drive[0])->read_bytes += 10;
@@ -133,11 +137,10 @@ static void test_metrics_file_drives_have_groups_and_block_is_their_sum(void **s
 
 static void test_metrics_file_has_a_line_at_the_start_and_every_minute(void **state)
 {
-    struct loop *loop;
-    struct machine *machine = machine_with_drives(&loop, 0);
     struct err e;
 
     (void)state;
+    make_machine(0);
     assert_int_equal(metrics_open("m", NULL, NULL, &e), 0);
     metrics_start(loop, machine);
     assert_non_null(line_of_file(0));
@@ -156,11 +159,10 @@ static void test_metrics_file_has_a_line_at_the_start_and_every_minute(void **st
 
 static void test_metrics_file_that_is_not_there_fails_nothing(void **state)
 {
-    struct loop *loop;
-    struct machine *machine = machine_with_drives(&loop, 0);
     struct err e;
 
     (void)state;
+    make_machine(0);
     metrics_start(loop, machine);
     assert_int_equal(fake_loop_count(loop), 0);
     assert_int_equal(metrics_flush(&e), 0);
@@ -217,6 +219,12 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+    for (unsigned i = 0; i < read_count; i++)
+        json_decref(read_lines[i]);
+    if (machine)
+        machine_destroy(machine);
+    if (loop)
+        loop_destroy(loop);
     assert_int_equal(chdir("/"), 0);
     files_remove_tree(*state);
     free(*state);

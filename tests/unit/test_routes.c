@@ -506,10 +506,9 @@ static void test_routes_mmds_holds_until_the_start(void **state)
 static void test_routes_mmds_over_its_limit_is_413(void **state)
 {
     struct fixture *f = *state;
-    char body[120] = "{\"a\":\"";
+    char body[120];
 
-    memset(body + 6, 'x', 100);
-    strcpy(body + 106, "\"}");
+    snprintf(body, sizeof(body), "{\"a\":\"%0100d\"}", 0);
     assert_int_equal(ask(f, "PUT", "/mmds", body), 413);
     assert_string_equal(f->response.body,
                         "{\"fault_message\":\"MMDS limit exceeded error: The MMDS patch request "
