@@ -316,7 +316,7 @@ static void mmio_interrupt(void *owner, enum virtio_interrupt why)
     mmio->s.interrupt_status |= why;
     if (why == VIRTIO_INTERRUPT_CONFIG) {
         metric_add(&metrics.interrupts.config_updates, 1);
-        show(mmio); /* the configuration, or the status: DEVICE_NEEDS_RESET */
+        show(mmio); /* the status may have become DEVICE_NEEDS_RESET */
     } else {
         show_register(mmio, REG_INTERRUPT_STATUS);
     }
@@ -345,8 +345,14 @@ static void mmio_reset(void *owner)
     mmio->s = (struct mmio_state){0};
 }
 
+static void mmio_config_changed(void *owner)
+{
+    show(owner);
+}
+
 static const struct virtio_transport_ops transport_ops = {
     .interrupt = mmio_interrupt,
+    .config_changed = mmio_config_changed,
     .activated = mmio_activated,
     .reset = mmio_reset,
 };

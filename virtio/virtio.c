@@ -203,6 +203,8 @@ void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why)
 void virtio_dev_config_changed(struct virtio_dev *dev)
 {
     dev->s.config_generation++;
+    if (dev->transport)
+        dev->transport->config_changed(dev->transport_owner);
     if (dev->s.status & DRIVER_OK)
         interrupt(dev, VIRTIO_INTERRUPT_CONFIG);
 }

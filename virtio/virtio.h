@@ -88,6 +88,8 @@ enum virtio_interrupt {
 struct virtio_transport_ops {
     /* Tells the driver. */
     void (*interrupt)(void *transport, enum virtio_interrupt why);
+    /* The configuration has changed, whether the driver is told or not. */
+    void (*config_changed)(void *transport);
     /* The device has become active: from now on kicks matter. */
     void (*activated)(void *transport);
     /* The driver has reset the device: the transport's registers go back to their first values. */

@@ -20,6 +20,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct mem mem;
+static _Alignas(4096) uint8_t page[VIRTIO_MMIO_WINDOW];
 
 struct access {
     uint16_t kind, offset;
@@ -64,6 +65,16 @@ static void step(struct bus *bus, struct loop *loop, const struct access *a)
     }
 }
 
+static void check_page(struct bus *bus)
+{
+    for (uint64_t offset = 0; offset < 0x110; offset += 4) {
+        uint32_t value;
+
+        bus_read(bus, BASE + offset, &value, sizeof(value));
+        BUG_ON(memcmp(&value, page + offset, sizeof(value)) != 0);
+    }
+}
+
 static uint32_t read_status(struct bus *bus)
 {
     uint32_t status;
@@ -76,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct virtio_env env = {.mem = &mem};
     struct irq_line line = {.gsi = 5};
-    struct virtio_mmio_place place = {.base = GPA(BASE), .line = &line};
+    struct virtio_mmio_place place = {.base = GPA(BASE), .line = &line, .page = page};
     struct virtio_mmio *mmio;
     struct bus bus = {0};
     struct rng *rng;
@@ -85,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     log_set_options(&(struct log_options){.level = LOG_OFF});
     if (mem.count == 0)
         BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
+    memset(page, 0, sizeof(page));
     madvise(mem.region[0].hva, RAM, MADV_DONTNEED);
     BUG_ON(loop_create(&env.loop, NULL) < 0);
     BUG_ON(rng_create(&rng, &env, &(struct rng_config){0}, NULL) < 0);
@@ -97,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(&a, data, sizeof(a));
         data += sizeof(a);
         step(&bus, env.loop, &a);
+        check_page(&bus);
         status = read_status(&bus) & 0x3f;
         BUG_ON(status != 0 && status != 1 && status != 3 && status != 11 && status != 15);
     }

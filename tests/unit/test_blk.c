@@ -66,7 +66,7 @@ static void nothing(void *owner)
     (void)owner;
 }
 
-static const struct virtio_transport_ops transport = {interrupt, nothing, nothing};
+static const struct virtio_transport_ops transport = {interrupt, nothing, nothing, nothing};
 
 /* A file of `size` bytes, in its first half each the low byte of its sector's number plus one. */
 static void make_disk(struct fixture *f, uint64_t size)

@@ -402,6 +402,18 @@ static void test_mmio_interrupt_status_says_why_until_acknowledged(void **state)
     tear_down(&f);
 }
 
+static void test_mmio_page_shows_a_configuration_changed_before_there_is_a_driver(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    virtio_dev_config_changed(f.dev);
+    assert_int_equal(read32(&f, 0xfc), 1);
+    assert_int_equal(edges(&f), 0);
+    tear_down(&f);
+}
+
 static void test_mmio_reset_clears_its_registers(void **state)
 {
     struct fixture f;
@@ -527,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_mmio_poll_kicks_the_device_and_is_rearmed_when_it_ends),
         cmocka_unit_test(test_mmio_notify_through_the_bus_kicks_on_the_loop_thread),
         cmocka_unit_test(test_mmio_interrupt_status_says_why_until_acknowledged),
+        cmocka_unit_test(test_mmio_page_shows_a_configuration_changed_before_there_is_a_driver),
         cmocka_unit_test(test_mmio_reset_clears_its_registers),
         cmocka_unit_test(test_mmio_driver_can_unbind_and_bind_again),
         cmocka_unit_test(test_mmio_create_fails_cleanly_when_the_ioeventfd_is_refused),

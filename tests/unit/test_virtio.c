@@ -24,7 +24,7 @@ struct fixture {
     int activate_result;
     unsigned activations, kicks[2], quiesces, resumes, taken;
     uint16_t head[SIZE];
-    unsigned interrupts[3], activated, resets;
+    unsigned interrupts[3], config_changes, activated, resets;
     bool keep; /* kicks keep chains in flight instead of returning them */
     bool flap; /* the guest shows a chain whenever we do not look */
     uint64_t event_fails, activate_fails;
@@ -119,6 +119,11 @@ static void on_interrupt(void *owner, enum virtio_interrupt why)
     ((struct fixture *)owner)->interrupts[why]++;
 }
 
+static void on_config_changed(void *owner)
+{
+    ((struct fixture *)owner)->config_changes++;
+}
+
 static void on_activated(void *owner)
 {
     ((struct fixture *)owner)->activated++;
@@ -129,7 +134,8 @@ static void on_reset(void *owner)
     ((struct fixture *)owner)->resets++;
 }
 
-static const struct virtio_transport_ops transport = {on_interrupt, on_activated, on_reset};
+static const struct virtio_transport_ops transport = {on_interrupt, on_config_changed, on_activated,
+                                                      on_reset};
 
 static void set_up(struct fixture *f)
 {
@@ -355,6 +361,7 @@ static void test_virtio_config_change_interrupts_only_a_running_driver(void **st
     set_up(&f);
     virtio_dev_config_changed(&f.dev);
     assert_int_equal(f.interrupts[VIRTIO_INTERRUPT_CONFIG], 0);
+    assert_int_equal(f.config_changes, 1);
     assert_int_equal(f.dev.s.config_generation, 1);
     guest_start(&f.dev, f.driver, FEATURES);
     virtio_dev_config_changed(&f.dev);
