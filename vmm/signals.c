@@ -19,7 +19,7 @@ static const struct fate {
 } fates[] = {
     {SIGTERM, 0, NULL},
     {SIGINT, 0, NULL},
-    {SIGSYS, 148, NULL},
+    {SIGSYS, 148, &metrics.seccomp.num_faults},
     {SIGBUS, 149, &metrics.signals.sigbus},
     {SIGSEGV, 150, &metrics.signals.sigsegv},
     {SIGXFSZ, 151, &metrics.signals.sigxfsz},

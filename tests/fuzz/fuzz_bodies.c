@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_bodies.c: the first byte chooses a kind of request body, the rest is its text. Oracles: what
+ * a table accepts is JSON; what it refuses has a sentence; what it read lies inside the cursor's
+ * memory; reading twice gives the same.
+ */
+#include "api/bodies.h"
+#include "api/cpu_template_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+union any {
+    struct machine_body machine;
+    struct boot_source boot_source;
+    struct drive_body drive;
+    struct drive_patch_body drive_patch;
+    struct rng_config entropy;
+    struct serial_config serial;
+    struct action_body action;
+    struct vm_body vm;
+    struct logger_body logger;
+    struct metrics_body metrics;
+    struct mmds_config_body mmds_config;
+    struct cpu_template cpu_template;
+};
+
+static const struct schema *const schemas[] = {
+    &machine_put_schema,  &machine_patch_schema, &boot_source_schema, &drive_schema,
+    &drive_patch_schema,  &entropy_schema,       &serial_schema,      &action_schema,
+    &vm_schema,           &logger_schema,        &metrics_schema,     &mmds_config_schema,
+    &cpu_template_schema,
+};
+
+static void check_string(const struct json_cursor *c, const char *s)
+{
+    if (s && (s < c->strings || s + strlen(s) >= c->strings + c->len + 1))
+        abort();
+}
+
+static void check_strings(const struct json_cursor *c, const struct schema *schema,
+                          const union any *body)
+{
+    if (schema == &boot_source_schema) {
+        check_string(c, body->boot_source.kernel_path);
+        check_string(c, body->boot_source.initrd_path);
+        check_string(c, body->boot_source.boot_args);
+    } else if (schema == &drive_schema) {
+        check_string(c, body->drive.config.id);
+        check_string(c, body->drive.config.path);
+        check_string(c, body->drive.config.partuuid);
+        check_string(c, body->drive.socket);
+    }
+}
+
+static void release(const struct schema *schema, union any *body)
+{
+    if (schema == &cpu_template_schema)
+        cpu_template_release(&body->cpu_template);
+    if (schema == &metrics_schema)
+        free(body->metrics.properties);
+}
+
+/* Whether the table accepts the text; the error, if not, to be freed. */
+static bool accepts(const struct schema *schema, const char *text, size_t len, char **error)
+{
+    struct json_cursor c;
+    union any body;
+    bool ok;
+
+    memset(&body, 0, sizeof(body));
+    json_open(&c, text, len);
+    ok = schema_read(&c, schema, &body) == 0 && json_finish(&c) == 0;
+    if (ok)
+        check_strings(&c, schema, &body);
+    *error = json_error(&c);
+    if (ok != !*error)
+        abort();
+    release(schema, &body);
+    json_close(&c);
+    return ok;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct schema *schema;
+    char *text, *error, *again, *why = NULL;
+    json_t *value;
+    bool ok;
+
+    if (size == 0)
+        return 0;
+    schema = schemas[data[0] % ARRAY_SIZE(schemas)];
+    text = malloc(size);
+    memcpy(text, data + 1, size - 1);
+    text[size - 1] = '\0';
+    ok = accepts(schema, text, size - 1, &error);
+    if (accepts(schema, text, size - 1, &again) != ok || (error && strcmp(error, again) != 0))
+        abort();
+    value = json_parse(text, size - 1, &why);
+    if (ok && !value)
+        abort();
+    json_decref(value);
+    free(why);
+    free(error);
+    free(again);
+    free(text);
+    return 0;
+}
