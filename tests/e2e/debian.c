@@ -11,7 +11,7 @@ enum { SYSTEMD_MS = 150000 };
 #define PROMPT "root@mayfly-guest:~# "
 
 /* Boots to the shell prompt that root's automatic login gives on the serial console. */
-static struct vm *debian(unsigned vcpus, const char *more_args)
+static struct vm *debian(unsigned vcpus)
 {
     struct vm *vm = vm_new(NULL);
     const char *disk = e2e_path("rootfs");
@@ -23,8 +23,8 @@ static struct vm *debian(unsigned vcpus, const char *more_args)
            "{\"drive_id\":\"root\",\"is_root_device\":true,\"path_on_host\":\"%s\"}", disk);
     vm_put(vm, "/boot-source",
            "{\"kernel_image_path\":\"%s\",\"initrd_path\":\"%s\","
-           "\"boot_args\":\"console=ttyS0 quiet %s\"}",
-           e2e_guest("debian-vmlinuz"), e2e_guest("debian-initrd.cpio"), more_args);
+           "\"boot_args\":\"console=ttyS0 quiet\"}",
+           e2e_guest("debian-vmlinuz"), e2e_guest("debian-initrd.cpio"));
     vm_start(vm);
     if (!monitor_expect(&vm->monitor, PROMPT, e2e_ms(SYSTEMD_MS)))
         FAIL("no shell prompt");
@@ -49,7 +49,7 @@ static void leaves_by(struct vm *vm, const char *command)
 
 E2E(debian_on_one_vcpu_boots_to_a_shell_and_poweroff_ends_it, DEBIAN | LINUX)
 {
-    struct vm *vm = debian(1, "");
+    struct vm *vm = debian(1);
     shell(vm, "echo CPUs=$(nproc) PID1=$(cat /proc/1/comm)", "CPUs=1 PID1=systemd");
     shell(vm, "mount | grep ' / '", "type ext4 (rw");
     shell(vm, "echo data > /kept && sync && cat /kept", "data");
@@ -58,14 +58,7 @@ E2E(debian_on_one_vcpu_boots_to_a_shell_and_poweroff_ends_it, DEBIAN | LINUX)
 
 E2E(debian_on_four_vcpus_boots_to_a_shell_and_reboot_ends_it, DEBIAN | LINUX)
 {
-    struct vm *vm = debian(4, "");
+    struct vm *vm = debian(4);
     shell(vm, "echo CPUs=$(nproc)", "CPUs=4");
-    leaves_by(vm, "reboot");
-}
-
-E2E(debian_without_acpi_boots_by_the_mp_table_and_the_command_line, DEBIAN | LINUX)
-{
-    struct vm *vm = debian(2, "acpi=off reboot=k");
-    shell(vm, "echo CPUs=$(nproc)", "CPUs=2");
     leaves_by(vm, "reboot");
 }

@@ -22,7 +22,14 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-enum { TESTS_MAX = 256, JOBS_MAX = 16, NAMES_MAX = 32, LIMIT_MS = 60000, SLOW_LIMIT_MS = 240000 };
+enum {
+    TESTS_MAX = 256,
+    JOBS_MAX = 16,
+    NAMES_MAX = 32,
+    LIMIT_MS = 60000,
+    SLOW_LIMIT_MS = 240000,
+    LAST_WORDS_MS = 5000
+};
 
 /* How a test's process tells its outcome; anything else is a crash. */
 enum { CODE_PASSED = 0, CODE_FAILED = 1, CODE_SKIPPED = 77 };
@@ -70,6 +77,7 @@ struct job {
     int output;
     char *dir;
     int64_t started, deadline;
+    bool told, done; /* that its time is up; it has ended */
     struct text text;
 };
 
@@ -161,6 +169,16 @@ static bool runs_linux(void)
     return good;
 }
 
+/*
+ * The time limit of a test is told by SIGTERM, so that it can still show its consoles. Nothing here
+ * is safe in a signal handler, but the test is lost anyway, and SIGKILL follows.
+ */
+static void out_of_time(int number)
+{
+    (void)number;
+    e2e_fail(__FILE__, __LINE__, "not done within its time limit");
+}
+
 static void check_needs(const struct test *test)
 {
     if ((test->labels & (TINY | LINUX)) && access("/dev/kvm", R_OK | W_OK) < 0)
@@ -173,6 +191,7 @@ static void run_test(const struct test *test, const char *dir, int output)
 {
     setsid(); /* a process group to end at once, and a terminal of our own to give to monitors */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    signal(SIGTERM, out_of_time);
     dup2(output, 1);
     dup2(output, 2);
     e2e_dir = dir;
@@ -218,22 +237,22 @@ static void print_indented(const char *text)
     }
 }
 
-static void print_result(const struct job *job, int status, bool late, struct tally *tally)
+static void print_result(const struct job *job, int status, struct tally *tally)
 {
     double seconds = (double)(clock_ms() - job->started) / 1000;
     const char *text = text_str(&job->text);
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (!late && code == CODE_PASSED) {
+    if (code == CODE_PASSED) {
         tally->passed++;
         printf("ok %u - %s (%.1f s)\n", job->number, job->test->name, seconds);
-    } else if (!late && code == CODE_SKIPPED) {
+    } else if (code == CODE_SKIPPED) {
         tally->skipped++;
         printf("ok %u - %s # SKIP %s\n", job->number, job->test->name, text);
     } else {
         tally->failed++;
         printf("not ok %u - %s (%.1f s)\n", job->number, job->test->name, seconds);
-        if (late)
-            printf("    | not done within its time limit\n");
+        if (!job->done)
+            printf("    | not done within its time limit, and beyond speech\n");
         else if (code < 0)
             printf("    | the test itself died: %s\n", strsignal(WTERMSIG(status)));
         print_indented(text);
@@ -241,15 +260,15 @@ static void print_result(const struct job *job, int status, bool late, struct ta
     fflush(stdout);
 }
 
-static void finish_job(struct job *job, bool late, struct tally *tally)
+static void finish_job(struct job *job, struct tally *tally)
 {
     int status = 0;
-    if (late)
+    if (!job->done)
         kill(-job->pid, SIGKILL);
     waitpid(job->pid, &status, 0);
     kill(-job->pid, SIGKILL); /* whatever the test left running */
     close(job->output);
-    print_result(job, status, late, tally);
+    print_result(job, status, tally);
     files_remove_tree(job->dir);
     free(job->dir);
     text_free(&job->text);
@@ -272,6 +291,19 @@ static bool pump_job(struct job *job)
     return waitid(P_PID, (id_t)job->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
 }
 
+/* Tells a job whose time is up; true when it did not react to that either. */
+static bool is_beyond_help(struct job *job)
+{
+    if (clock_left(job->deadline))
+        return false;
+    if (job->told)
+        return true;
+    job->told = true;
+    job->deadline = clock_ms() + e2e_ms(LAST_WORDS_MS);
+    kill(job->pid, SIGTERM);
+    return false;
+}
+
 static void wait_for_jobs(struct job *jobs, unsigned n, struct tally *tally)
 {
     struct pollfd polls[JOBS_MAX];
@@ -281,9 +313,9 @@ static void wait_for_jobs(struct job *jobs, unsigned n, struct tally *tally)
     for (unsigned i = 0; i < n; i++) {
         if (!jobs[i].pid)
             continue;
-        bool done = pump_job(&jobs[i]);
-        if (done || !clock_left(jobs[i].deadline))
-            finish_job(&jobs[i], !done, tally);
+        jobs[i].done = pump_job(&jobs[i]);
+        if (jobs[i].done || is_beyond_help(&jobs[i]))
+            finish_job(&jobs[i], tally);
     }
 }
 
