@@ -7,6 +7,7 @@
 #include "vmm/base/timeline.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* ---- questions ---- */
 
@@ -167,8 +168,13 @@ int api_set_cpu_template(struct api *api, struct cpu_template *from, struct err 
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
     config.cpu_template = CPU_TEMPLATE_NONE;
     ret = machine_set_config(api->machine, &config, e);
+    if (ret) {
+        cpu_template_release(custom);
+        free(custom);
+        return ret;
+    }
     machine_set_cpu_template(api->machine, custom);
-    return ret;
+    return 0;
 }
 
 void release_cpu_config(struct call *call)
@@ -210,7 +216,7 @@ int act_action(struct call *call, struct err *e)
         break;
     }
     if (metrics_flush(e))
-        return err_prefix(e, "Metrics error: ");
+        return err_prefix(e, "Internal VMM error: ");
     return 0;
 }
 

@@ -28,23 +28,21 @@ struct option {
 /* Sorted by name: the order in which --help lists them and in which their rules are checked. */
 static const struct option options[] = {
     {"api-sock", TEXT, AT(api_sock), 0, "PATH",
-     "Unix socket of the control API (default " ARGS_DEFAULT_API_SOCK ")", NULL, NULL},
+     "the API's Unix socket (default " ARGS_DEFAULT_API_SOCK ")", NULL, NULL},
     {"boot-timer", FLAG, AT(boot_timer), 0, NULL,
-     "give the guest a register in which to say that it has booted; the time is logged", NULL,
-     NULL},
+     "give the guest a register to tell that it has booted", NULL, NULL},
     {"config-file", TEXT, AT(config_file), 0, "PATH",
      "configure and start the microVM from this JSON file", NULL, NULL},
     {"describe-snapshot", TEXT, AT(describe_snapshot), 0, "PATH",
-     "print the format version of a snapshot's state file (not supported yet)", NULL, NULL},
+     "print a state file's format version (not supported yet)", NULL, NULL},
     {"enable-pci", FLAG, AT(enable_pci), 0, NULL,
-     "attach virtio devices by PCI instead of MMIO (not supported yet)", NULL, NULL},
+     "attach devices by PCI, not MMIO (not supported yet)", NULL, NULL},
     {"http-api-max-payload-size", SIZE, AT(payload_limit_text), AT(payload_limit), "BYTES",
      "largest body of an API request (default 51200)", NULL, NULL},
-    {"id", TEXT, AT(id), 0, "ID",
-     "name of this microVM: 1 to 64 letters, digits and hyphens (default " ARGS_DEFAULT_ID ")",
+    {"id", TEXT, AT(id), 0, "ID", "1 to 64 letters, digits, hyphens (default " ARGS_DEFAULT_ID ")",
      NULL, NULL},
     {"level", TEXT, AT(level), 0, "LEVEL",
-     "what is logged: Off, Error, Warning, Info, Debug or Trace (default Info)", NULL, NULL},
+     "Off, Error, Warning, Info (the default), Debug or Trace", NULL, NULL},
     {"log-path", TEXT, AT(log_path), 0, "PATH",
      "file or FIFO for the log (default: standard output)", NULL, NULL},
     {"metadata", TEXT, AT(metadata), 0, "PATH", "JSON file with the guest's first metadata", NULL,
@@ -60,13 +58,12 @@ static const struct option options[] = {
     {"parent-cpu-time-us", MICROSECONDS, AT(parent_cpu_time_us_text), AT(parent_cpu_time_us), "US",
      "for the jailer: CPU time that it used itself", NULL, NULL},
     {"seccomp-filter", TEXT, AT(seccomp_filter), 0, "PATH",
-     "install these system call filters instead of our own (not supported yet)", NULL,
-     "no-seccomp"},
+     "filters to install instead of our own (not supported yet)", NULL, "no-seccomp"},
     {"show-level", FLAG, AT(show_level), 0, NULL, "put the level into each log line", NULL, NULL},
     {"show-log-origin", FLAG, AT(show_log_origin), 0, NULL,
      "put the source file and line into each log line", NULL, NULL},
     {"snapshot-version", FLAG, AT(snapshot_version), 0, NULL,
-     "print the format version of our snapshots (not supported yet)", NULL, NULL},
+     "print our snapshot format version (not supported yet)", NULL, NULL},
     {"start-time-cpu-us", MICROSECONDS, AT(start_time_cpu_us_text), AT(start_time_cpu_us), "US",
      "for the jailer: process CPU clock when it started us", NULL, NULL},
     {"start-time-us", MICROSECONDS, AT(start_time_us_text), AT(start_time_us), "US",
@@ -281,6 +278,15 @@ int args_parse(struct args *args, int argc, char **argv, struct err *e)
     return ret ? ret : check_id(args->id, e);
 }
 
+/* One line: the option, its value, and what it does from the same column on. */
+static void print_option(FILE *out, const char *name, const char *value, const char *help)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "--%s %s", name, value ? value : "");
+    fprintf(out, "  %-36s%s\n", left, help);
+}
+
 char *args_help(void)
 {
     char *text = NULL;
@@ -291,17 +297,13 @@ char *args_help(void)
         return NULL;
     fprintf(out, "Runs one microVM, told what to do over a Unix socket or by a file.\n\n"
                  "usage: mayfly [options]\n\n");
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-        const struct option *o = &options[i];
-        int used = fprintf(out, "  --%s%s%s", o->name, o->value_name ? " " : "",
-                           o->value_name ? o->value_name : "");
-
-        fprintf(out, "%*s  %s\n", MAX(34 - used, 0), "", o->help);
-    }
-    fprintf(out, "  --help, -h                          print this\n"
-                 "  --version                           print the versions\n\n"
-                 "The process ends with 0 when the guest asked for it, 1 after an error, 153 for\n"
-                 "bad options, 152 for a bad --level.\n");
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        print_option(out, options[i].name, options[i].value_name, options[i].help);
+    print_option(out, "help, -h", NULL, "print this");
+    print_option(out, "version", NULL, "print the versions");
+    fprintf(out,
+            "\nThe process ends with 0 when the guest asked for it, 1 after an error, 153 for\n"
+            "bad options, 152 for a bad --level.\n");
     if (fclose(out) != 0) {
         free(text);
         return NULL;

@@ -206,11 +206,10 @@ static void create_parts(struct api *api, const struct args *args, struct api_se
 {
     size_t len = 0;
     char *metadata = load(args->metadata, &len, e);
-    size_t payload = MIN(args->payload_limit, (size_t)SIZE_MAX - 1);
+    size_t payload =
+        args->payload_limit == SIZE_MAX ? API_DEFAULT_MAX_PAYLOAD : args->payload_limit;
     struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
 
-    if (args->payload_limit == SIZE_MAX)
-        payload = API_DEFAULT_MAX_PAYLOAD;
     if (loop_create(&api->loop, e))
         fail(e);
     loop_lock(api->loop);

@@ -19,6 +19,8 @@ static const struct fate {
 } fates[] = {
     {SIGTERM, 0, NULL},
     {SIGINT, 0, NULL},
+    {SIGQUIT, 0, NULL},
+    {SIGABRT, 0, &metrics.vmm.panic_count}, /* BUG_ON */
     {SIGSYS, 148, &metrics.seccomp.num_faults},
     {SIGBUS, 149, &metrics.signals.sigbus},
     {SIGSEGV, 150, &metrics.signals.sigsegv},

@@ -3,7 +3,8 @@
  * signals.h owns what signals do to the process (compat: the table of exit codes). Handlers, not a
  * signalfd: they must work while the loop is blocked or busy.
  *
- *      SIGTERM, SIGINT   the terminal is restored, metrics are flushed; the process then dies by
+ *      SIGTERM, SIGINT, SIGQUIT, SIGABRT
+ *                        the terminal is restored, metrics are flushed; the process then dies by
  *                        that signal; not touched where it was ignored when we were started
  *      SIGHUP, SIGXCPU, SIGXFSZ, SIGBUS, SIGSEGV, SIGILL
  *                        the same and a line in the log; an exit code for each

@@ -51,9 +51,9 @@ static int die_by(int signal, char *said, size_t room)
     return status;
 }
 
-static void test_signals_term_and_int_kill_after_a_flush(void **state)
+static void test_signals_that_stop_kill_after_a_flush(void **state)
 {
-    static const int signals[] = {SIGTERM, SIGINT};
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGABRT};
     char said[512];
 
     (void)state;
@@ -72,6 +72,7 @@ static void test_signals_of_failure_have_exit_codes_and_a_line(void **state)
         int signal, code;
         const char *line;
     } cases[] = {
+        {SIGSYS, 148, ":main] Shutting down VM after intercepting signal 31, code -6.\n"},
         {SIGBUS, 149, ":main] Shutting down VM after intercepting signal 7, code -6.\n"},
         {SIGSEGV, 150, ":main] Shutting down VM after intercepting signal 11, code -6.\n"},
         {SIGXFSZ, 151, ":main] Shutting down VM after intercepting signal 25, code -6.\n"},
@@ -119,7 +120,7 @@ static void test_signals_term_stays_ignored_where_it_was(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_signals_term_and_int_kill_after_a_flush),
+        cmocka_unit_test(test_signals_that_stop_kill_after_a_flush),
         cmocka_unit_test(test_signals_of_failure_have_exit_codes_and_a_line),
         cmocka_unit_test(test_signals_pipe_is_only_counted),
         cmocka_unit_test(test_signals_term_stays_ignored_where_it_was),
