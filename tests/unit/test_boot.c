@@ -389,6 +389,7 @@ static void test_boot_without_apics_there_is_only_the_mp_table(void **state)
 
         assert_memory_equal(mem_readable(&g.mem, GPA(0x9fc00), 4), "_MP_", 4);
         assert_int_equal(peek(&g, 0xe0000, 8), 0);
+        assert_int_equal(peek(&g, 0x7000 + 0x070, 8), 0); /* nor is it pointed at */
         free_guest(&g);
     }
 }

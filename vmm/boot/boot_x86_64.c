@@ -31,17 +31,19 @@ static int check_cmdline(const struct cmdline *line, const struct kernel_image *
 /*
  * The hardware, for every kernel: which of the two it reads is the kernel's business. But one that
  * is told not to use the IOAPIC or local APICs gets no ACPI tables: on a hardware-reduced machine
- * Linux leaves the 8259s alone too, and would have no interrupts at all.
+ * Linux leaves the 8259s alone too, and would have no interrupts at all. Returns the address of the
+ * ACPI root pointer, 0 without one.
  */
-static void describe_hardware(const struct boot_request *request)
+static uint64_t describe_hardware(const struct boot_request *request)
 {
     size_t len = mptable_write(request->mem, LAYOUT_SYSTEM, request->vcpu_count, request->device,
                                request->device_count);
 
     if (cmdline_has(request->args, "noapic") || cmdline_has(request->args, "nolapic"))
-        return;
+        return 0;
     acpi_write(request->mem, LAYOUT_SYSTEM + len, request->vcpu_count, request->device,
                request->device_count);
+    return LAYOUT_RSDP;
 }
 
 int boot_load(const struct boot_request *request, struct boot_entry *entry, struct err *e)
@@ -50,6 +52,7 @@ int boot_load(const struct boot_request *request, struct boot_entry *entry, stru
     struct kernel_image image;
     struct initrd initrd;
     struct cmdline line;
+    uint64_t rsdp;
     int rc = cmdline_compose(&line, request, e);
 
     if (rc == 0)
@@ -64,11 +67,11 @@ int boot_load(const struct boot_request *request, struct boot_entry *entry, stru
         return rc;
 
     table_write(mem, LAYOUT_CMDLINE, line.text, line.len + 1);
-    describe_hardware(request);
+    rsdp = describe_hardware(request);
     if (image.protocol == BOOT_PVH)
-        pvh_write(mem, &initrd);
+        pvh_write(mem, &initrd, rsdp);
     else
-        zero_page_write(mem, &image, &initrd, line.len);
+        zero_page_write(mem, &image, &initrd, line.len, rsdp);
     entry_write(mem, image.protocol, image.entry, entry);
     return 0;
 }

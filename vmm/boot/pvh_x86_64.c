@@ -54,13 +54,13 @@ static uint32_t write_memory_map(struct mem *mem)
     return map.count;
 }
 
-void pvh_write(struct mem *mem, const struct initrd *initrd)
+void pvh_write(struct mem *mem, const struct initrd *initrd, uint64_t rsdp)
 {
     struct start_info info = {
         .magic = START_INFO_MAGIC,
         .version = START_INFO_VERSION,
         .cmdline_paddr = LAYOUT_CMDLINE,
-        .rsdp_paddr = LAYOUT_RSDP,
+        .rsdp_paddr = rsdp,
         .memmap_paddr = LAYOUT_PVH_MEMORY_MAP,
         .memmap_entries = write_memory_map(mem),
     };

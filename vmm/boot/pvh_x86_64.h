@@ -8,7 +8,8 @@
 
 #include "vmm/boot/initrd.h"
 
-/* Writes all three to their places in the layout. The command line is at LAYOUT_CMDLINE. */
-void pvh_write(struct mem *mem, const struct initrd *initrd);
+/* Writes all three to their places in the layout. The command line is at LAYOUT_CMDLINE; rsdp: the
+ * address of the ACPI root pointer, 0 = none. */
+void pvh_write(struct mem *mem, const struct initrd *initrd, uint64_t rsdp);
 
 #endif

@@ -49,7 +49,7 @@ static void set_memory_map(struct boot_params *params, const struct mem *mem)
 }
 
 void zero_page_write(struct mem *mem, const struct kernel_image *image, const struct initrd *initrd,
-                     size_t cmdline_len)
+                     size_t cmdline_len, uint64_t rsdp)
 {
     struct boot_params params = {0};
 
@@ -59,8 +59,7 @@ void zero_page_write(struct mem *mem, const struct kernel_image *image, const st
     /* Below 3 GiB, so the upper halves in ext_ramdisk_* stay 0. */
     params.hdr.ramdisk_image = (uint32_t)initrd->gpa.v;
     params.hdr.ramdisk_size = (uint32_t)initrd->size;
-    /* Saves the kernel the search for it. */
-    params.acpi_rsdp_addr = LAYOUT_RSDP;
+    params.acpi_rsdp_addr = rsdp;
     set_memory_map(&params, mem);
     table_write(mem, LAYOUT_ZERO_PAGE, &params, sizeof(params));
 }

@@ -8,8 +8,9 @@
 
 #include "vmm/boot/initrd.h"
 
-/* Writes it to LAYOUT_ZERO_PAGE. cmdline_len: bytes at LAYOUT_CMDLINE without the NUL. */
+/* Writes it to LAYOUT_ZERO_PAGE. cmdline_len: bytes at LAYOUT_CMDLINE without the NUL; rsdp: the
+ * address of the ACPI root pointer, which saves the kernel the search for it, 0 = none. */
 void zero_page_write(struct mem *mem, const struct kernel_image *image, const struct initrd *initrd,
-                     size_t cmdline_len);
+                     size_t cmdline_len, uint64_t rsdp);
 
 #endif
