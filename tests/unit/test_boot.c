@@ -394,6 +394,22 @@ static void test_boot_without_apics_there_is_only_the_mp_table(void **state)
     }
 }
 
+/* mov al, 0xfe; out 0x64, al; hlt; jmp to the hlt: as an 8086 reads it. */
+static void test_boot_reset_vector_resets_the_machine(void **state)
+{
+    static const uint8_t code[] = {0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd};
+    struct kernel_file file;
+    struct guest g;
+
+    (void)state;
+    kernel_file_make_elf(&file);
+    make_guest(&g, &file, 64 * MIB);
+    load(&g);
+
+    assert_memory_equal(mem_readable(&g.mem, GPA(0xffff0), sizeof(code)), code, sizeof(code));
+    free_guest(&g);
+}
+
 static void test_boot_addresses_agree_with_the_devices_that_answer_there(void **state)
 {
     (void)state;
@@ -456,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_boot_pvh_without_initrd_has_no_modules),
         cmocka_unit_test(test_boot_both_hardware_descriptions_are_there),
         cmocka_unit_test(test_boot_without_apics_there_is_only_the_mp_table),
+        cmocka_unit_test(test_boot_reset_vector_resets_the_machine),
         cmocka_unit_test(test_boot_addresses_agree_with_the_devices_that_answer_there),
         cmocka_unit_test(test_boot_command_line_longer_than_the_kernel_reads_is_refused),
         cmocka_unit_test(test_boot_refused_kernel_leaves_memory_untouched),

@@ -46,6 +46,23 @@ static uint64_t describe_hardware(const struct boot_request *request)
     return LAYOUT_RSDP;
 }
 
+/*
+ * A jump to the reset vector resets the machine. Linux with CONFIG_EFI needs it for a reboot: on
+ * any hardware-reduced machine it asks EFI first, finds none, and then, without another look at
+ * ACPI or the keyboard controller, goes back to real mode and jumps there.
+ */
+static void write_reset_vector(struct mem *mem)
+{
+    static const uint8_t code[] = {
+        0xb0, LAYOUT_RESET_PULSE,        /* mov al, pulse */
+        0xe6, LAYOUT_PORT_KEYBOARD_CTRL, /* out port, al */
+        0xf4,                            /* hlt */
+        0xeb, 0xfd,                      /* jmp hlt */
+    };
+
+    table_write(mem, LAYOUT_RESET_VECTOR, code, sizeof(code));
+}
+
 int boot_load(const struct boot_request *request, struct boot_entry *entry, struct err *e)
 {
     struct mem *mem = request->mem;
@@ -59,8 +76,10 @@ int boot_load(const struct boot_request *request, struct boot_entry *entry, stru
         rc = kernel_open(request->kernel_fd, &image, e);
     if (rc == 0)
         rc = check_cmdline(&line, &image, e);
-    if (rc == 0)
+    if (rc == 0) {
+        write_reset_vector(mem);
         rc = kernel_load(request->kernel_fd, &image, mem, e);
+    }
     if (rc == 0)
         rc = initrd_load(request->initrd_fd, &image, mem, &initrd, e);
     if (rc)

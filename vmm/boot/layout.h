@@ -52,6 +52,10 @@
  * begins at 1 MiB. */
 #define LAYOUT_TABLES_END UINT64_C(0xe1000)
 
+/* Where a PC's firmware starts after a reset, in real mode. Ours resets the machine; a kernel that
+ * loads over it has its own way. */
+#define LAYOUT_RESET_VECTOR UINT64_C(0xffff0)
+
 /* Where RAM that a kernel may be loaded to begins, above the legacy holes of a PC. */
 #define LAYOUT_HIGH_MEMORY UINT64_C(0x100000)
 
