@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * signals.h owns what signals do to the process (compat: the table of exit codes). Handlers, not a
- * signalfd: they must work while the loop is blocked or busy.
+ * signals.h owns what signals do to the process; exit codes are those that clients of Firecracker
+ * know. Handlers, not a signalfd: they must work while the loop is blocked or busy.
  *
  *      SIGTERM, SIGINT, SIGQUIT, SIGABRT
  *                        the terminal is restored, metrics are flushed; the process then dies by
  *                        that signal; not touched where it was ignored when we were started
- *      SIGHUP, SIGXCPU, SIGXFSZ, SIGBUS, SIGSEGV, SIGILL
+ *      SIGHUP, SIGXCPU, SIGXFSZ, SIGBUS, SIGSEGV, SIGILL, SIGSYS
  *                        the same and a line in the log; an exit code for each
  *      SIGPIPE           counted; the write that caused it fails with EPIPE
  */

@@ -426,6 +426,31 @@ static void test_routes_drive_is_a_file_or_a_socket_and_no_mixture(void **state)
                  "this version of Mayfly.");
 }
 
+static void test_routes_drive_patch_changes_path_and_limiter(void **state)
+{
+    struct fixture *f = *state;
+    struct blk *blk;
+
+    assert_int_equal(files_make_sparse("bigger", 8192), 0);
+    assert_done(f, "PUT", "/drives/a",
+                "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"}");
+    blk = f->machine->drive[0];
+    f->machine->state = MACHINE_RUNNING;
+    assert_done(f, "PATCH", "/drives/a", "{\"drive_id\":\"a\",\"path_on_host\":\"bigger\"}");
+    assert_string_equal(blk_config(blk)->path, "bigger");
+    assert_done(f, "PATCH", "/drives/a",
+                "{\"drive_id\":\"a\",\"rate_limiter\":{\"ops\":{\"size\":7,\"refill_time\":8}}}");
+    assert_int_equal(blk_config(blk)->limiter.ops.size, 7);
+    assert_string_equal(blk_config(blk)->path, "bigger");
+    assert_fault(f, "PATCH", "/drives/a", "{\"drive_id\":\"a\",\"rate_limiter\":null}",
+                 "Drive config error: Unable to patch the block device: Block: Running method "
+                 "expected different backend. Please verify the request arguments.");
+    assert_fault(f, "PATCH", "/drives/a", "{\"drive_id\":\"a\",\"path_on_host\":\"missing\"}",
+                 "Drive config error: Unable to patch the block device: Block: Virtio backend "
+                 "error: Error manipulating the backing file: No such file or directory (os error "
+                 "2) missing Please verify the request arguments.");
+}
+
 static void test_routes_serial_file_is_opened_when_the_machine_starts(void **state)
 {
     struct fixture *f = *state;
@@ -598,6 +623,45 @@ static void test_routes_logger_keeps_what_is_left_out_but_for_the_level(void **s
                  "2)");
 }
 
+/* ---- metrics: opened once in a process, so the last ones ---- */
+
+static void test_routes_metrics_refuse_in_the_words_that_clients_know(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_fault(f, "PUT", "/metrics", "{}",
+                 JSON "missing field `metrics_path` at line 1 column 2.");
+    assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":5}",
+                 JSON "invalid type: integer `5`, expected path string at line 1 column 17.");
+    assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":{\"a\":1}}",
+                 JSON "invalid type: integer `1`, expected a string at line 1 column 39.");
+    assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":[]}",
+                 JSON "invalid type: sequence, expected a map at line 1 column 33.");
+    assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"no/m\"}",
+                 "Metrics error: Cannot initialize the metrics system due to bad user input: No "
+                 "such file or directory (os error 2)");
+}
+
+static void test_routes_metrics_are_opened_once_and_flushed_on_request(void **state)
+{
+    struct fixture *f = *state;
+    char text[64] = "";
+    int fd;
+
+    assert_done(f, "PUT", "/metrics",
+                "{\"metrics_path\":\"m\",\"emit_id\":true,\"properties\":{\"a\":\"b\"},\"x\":[1]}");
+    assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"m2\"}",
+                 "Metrics error: Cannot initialize the metrics system due to bad user input: "
+                 "Reinitialization of metrics not allowed.");
+    fd = open("m", O_RDONLY);
+    assert_int_equal(read(fd, text, sizeof(text)), 0);
+    f->machine->state = MACHINE_RUNNING;
+    assert_done(f, "PUT", "/actions", "{\"action_type\":\"FlushMetrics\"}");
+    assert_int_equal(read(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+    assert_non_null(strstr(text, ",\"id\":\"vm-1\",\"pro"));
+    close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -619,6 +683,7 @@ int main(void)
         TEST(test_routes_put_the_prefix_of_the_resource_before_refusals),
         TEST(test_routes_drive_reaches_the_machine_with_all_it_says),
         TEST(test_routes_drive_is_a_file_or_a_socket_and_no_mixture),
+        TEST(test_routes_drive_patch_changes_path_and_limiter),
         TEST(test_routes_serial_file_is_opened_when_the_machine_starts),
         TEST(test_routes_vm_config_shows_what_was_configured_in_order),
         TEST(test_routes_start_pause_resume_and_keys),
@@ -629,6 +694,8 @@ int main(void)
         TEST(test_routes_count_requests_and_failures),
         TEST(test_routes_log_requests_and_answers),
         TEST(test_routes_logger_keeps_what_is_left_out_but_for_the_level),
+        TEST(test_routes_metrics_refuse_in_the_words_that_clients_know),
+        TEST(test_routes_metrics_are_opened_once_and_flushed_on_request),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
