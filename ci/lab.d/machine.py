@@ -7,12 +7,14 @@ is a stream in both directions.
 
 import ctypes
 import gzip
+import mmap
 import os
 import pty
 import shutil
 import signal
 import subprocess
 import threading
+import time
 import tty
 
 from image import PACKAGES, LabError
@@ -52,6 +54,24 @@ def _own_group_dies_with_us():
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+def host_tsc_khz():
+    """The frequency of this machine's TSC, which is also the emulated one's on the wall clock.
+
+    The lab's kernel would measure it against emulated timers. A host too busy to run the emulator
+    meanwhile makes that wrong several times over, and the lab's clock with it.
+    """
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("0f3148c1e2204809d0c3"))  # rdtsc; shl $32,%rdx; or %rdx,%rax; ret
+    rdtsc = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+    rates = []
+    for _ in range(3):
+        begin, ticks = time.monotonic_ns(), rdtsc()
+        time.sleep(0.03)
+        end, ticks = time.monotonic_ns(), rdtsc() - ticks
+        rates.append(ticks * 1000000 // (end - begin))
+    return sorted(rates)[1]
+
+
 def start_amd(work, vmlinuz, base, extra, options):
     """QEMU emulating an AMD processor with SVM and nested paging."""
     initrd = os.path.join(work, "initrd")
@@ -61,6 +81,9 @@ def start_amd(work, vmlinuz, base, extra, options):
                 shutil.copyfileobj(f, out, 1 << 20)
     console = os.path.join(work, "console")
 
+    words = f"{KERNEL_WORDS} {options.append}".strip()
+    if options.clock == "wall":
+        words += f" tsc_early_khz={host_tsc_khz()}"
     # One processor, always: QEMU's multi-threaded TCG races with the kernel's patching of static
     # branches, which KVM flips when the first VM comes and the last one goes.
     argv = [
@@ -68,7 +91,7 @@ def start_amd(work, vmlinuz, base, extra, options):
         "-m", str(options.mem), "-smp", "1", "-nodefaults", "-nographic", "-no-reboot",
         "-serial", f"file:{console}", "-serial", "stdio",
         "-kernel", vmlinuz, "-initrd", initrd,
-        "-append", f"{KERNEL_WORDS} {options.append}".strip(),
+        "-append", words,
     ]
     if options.clock == "icount":
         argv += ["-icount", "shift=0,sleep=off"]
