@@ -118,6 +118,8 @@ static int attach_legacy(struct machine *machine, struct err *e)
     machine->timer_irq = irq_to(machine, PIT_GSI);
     rc = serial_attach(&machine->serial, ports, e);
     if (rc == 0)
+        rc = kvm_post_port_writes(&machine->kvm, SERIAL_POSTED_PORT, SERIAL_POSTED_PORTS, e);
+    if (rc == 0)
         rc = i8042_attach(&machine->keyboard, ports, e);
     if (rc == 0)
         rc = pit_attach(&machine->pit, ports, e);

@@ -91,6 +91,7 @@ static void handle_io(struct vcpu *vcpu)
     bool claimed = true;
     uint64_t start = now_ns();
 
+    vcpus_flush_posted(vcpu->all);
     /* A string instruction moves several items in one exit. */
     for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
         claimed &= in ? bus_read(ports, run->io.port, data, run->io.size)
@@ -119,7 +120,7 @@ void vcpus_flush_posted(struct vcpus *all)
     while (ring->first != last) {
         const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[ring->first];
 
-        bus_write(all->mmio, write->phys_addr, write->data, write->len);
+        bus_write(write->pio ? all->ports : all->mmio, write->phys_addr, write->data, write->len);
         /* Given back: KVM may write here from now on. */
         __atomic_store_n(&ring->first, (ring->first + 1) % POSTED_MAX, __ATOMIC_RELEASE);
     }

@@ -198,6 +198,18 @@ int kvm_post_writes(const struct kvm *kvm, gpa_t addr, struct err *e)
     return 0;
 }
 
+int kvm_post_port_writes(const struct kvm *kvm, uint16_t port, unsigned count, struct err *e)
+{
+    struct kvm_coalesced_mmio_zone zone = {.addr = port, .size = count, .pio = 1};
+
+    if (kvm_capability(kvm, KVM_CAP_COALESCED_PIO) <= 0)
+        return 0;
+    if (ioctl(kvm->vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone))
+        return err_set(e, -errno, "Cannot have writes to port %#x posted: %s", port,
+                       err_os(-errno));
+    return 0;
+}
+
 void kvm_close(struct kvm *kvm)
 {
     if (kvm->vm_fd >= 0)

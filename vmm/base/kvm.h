@@ -59,6 +59,11 @@ int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
  */
 int kvm_post_writes(const struct kvm *kvm, gpa_t addr, struct err *e) __must_check;
 
+/* The same for writes to `count` I/O ports. Where KVM cannot (before Linux 4.20), they go on
+ * exiting. */
+int kvm_post_port_writes(const struct kvm *kvm, uint16_t port, unsigned count,
+                         struct err *e) __must_check;
+
 /* Raises and lowers a GSI, as the irq_line of that GSI does (owner: the struct kvm). Any thread. */
 void kvm_pulse_irq(void *kvm, uint32_t gsi);
 

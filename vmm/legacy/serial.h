@@ -28,10 +28,17 @@
 #include "vmm/base/rate_limiter.h"
 #include "vmm/legacy/stream.h"
 
-#define SERIAL_PORT      0x3f8
-#define SERIAL_PORTS     8
-#define SERIAL_GSI       4
-#define SERIAL_FIFO_SIZE 64
+#define SERIAL_PORT  0x3f8
+#define SERIAL_PORTS 8
+#define SERIAL_GSI   4
+
+/*
+ * Line and modem control: their writes change nothing but what later accesses mean, so KVM may hold
+ * them back until the next one exits. A driver's start makes a dozen of them.
+ */
+#define SERIAL_POSTED_PORT  (SERIAL_PORT + 3)
+#define SERIAL_POSTED_PORTS 2
+#define SERIAL_FIFO_SIZE    64
 
 /* What the guest can observe. */
 struct serial_state {
