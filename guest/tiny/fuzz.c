@@ -35,6 +35,7 @@ static struct fuzz {
     uint64_t base, state, done, count;
     uint64_t patience; /* of this episode: so many times rarer is everything wrong */
     uint64_t resets, needs_reset, completions;
+    int is_rng;
     uint16_t used_seen[QUEUES];
     struct queue queues[QUEUES];
 } fuzz;
@@ -260,6 +261,14 @@ static int fill_header(struct descriptor *d)
     return header[0] != 1;
 }
 
+/* A buffer for the device to fill, which is all that an entropy device takes. */
+static int fill_buffer(struct descriptor *d)
+{
+    set_descriptor(d, DATA + 0x10000 + below(0x1000) * 512, (uint32_t)(1 + below(8)) * 512,
+                   DESC_WRITE);
+    return 1;
+}
+
 /* Makes one thing wrong. A buffer that may reach beyond the scratch memory is never one the device
    may write: what lies there is not known. */
 static void spoil(struct descriptor *d)
@@ -291,13 +300,13 @@ static void spoil(struct descriptor *d)
 }
 
 /* A request in `table`, which has room for `room` descriptors, from `head` on: header, data and
-   status as a disk wants them, and then some of it spoilt. */
+   status as a disk wants them, or buffers as an entropy device does, and then some of it spoilt. */
 static void fill_chain(struct descriptor *table, uint16_t room, uint16_t head)
 {
     uint16_t n = (uint16_t)(wrong(16) ? room : 2 + below(4)), i = head;
 
     n = n > room ? room : n;
-    int reading = fill_header(&table[head]);
+    int reading = fuzz.is_rng ? fill_buffer(&table[head]) : fill_header(&table[head]);
     for (uint16_t k = 0; k < n; k++, i = (uint16_t)((i + 1) % room)) {
         if (k > 0)
             set_descriptor(&table[i], DATA + 0x10000 + below(0x1000) * 512,
@@ -465,6 +474,7 @@ void mode_fuzz(void)
         print("FUZZ there is no device %u\n", option("dev", 0));
         return;
     }
+    fuzz.is_rng = read32(fuzz.base + MMIO_DEVICE_ID) == DEVICE_RNG;
     print("FUZZ begin device=%u seed=%u count=%u\n", (uint64_t)read32(fuzz.base + MMIO_DEVICE_ID),
           option("seed", 1), fuzz.count);
     for (unsigned int n = 0; n < QUEUES; n++)
