@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Data segments in a request: with header and status a chain as long as the queue. */
+/*
+ * Data segments in a request: with header and status a chain as long as the queue. A megabyte of
+ * scattered pages is 256 of them, so a queue of 256 would cut it in two, in the guest's block layer
+ * and here; the longer one costs a boot nothing (measured: 1 MiB reads 568 -> 545 virtual us).
+ */
 #define SEGMENTS_MAX (VIRTQUEUE_SIZE_MAX - 2)
 
 /* What one turn of the loop serves of one drive, so that a flood on it leaves the other drives and

@@ -78,7 +78,7 @@ static bool allowed(struct rng *rng, uint64_t bytes)
 static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
 {
     struct rng *rng = to_rng(dev);
-    struct iovec iov[VIRTQUEUE_SIZE_MAX];
+    struct iovec iov[VIRTQUEUE_SIZE_DEFAULT];
     struct vq_chain chain;
 
     if (rng->retry.armed)
@@ -128,7 +128,7 @@ static const struct virtio_dev_ops rng_ops = {
     .name = "virtio-rng",
     .device_id = 4,
     .n_queues = 1,
-    .queue_size_max = VIRTQUEUE_SIZE_MAX,
+    .queue_size_max = VIRTQUEUE_SIZE_DEFAULT,
     .state = &rng_state_desc,
     .kick = rng_kick,
     .saved = rng_saved,

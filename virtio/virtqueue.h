@@ -30,7 +30,9 @@
 
 #include <sys/uio.h>
 
-#define VIRTQUEUE_SIZE_MAX 256 /* of any queue here, as in Firecracker */
+/* Of any queue here. Most devices take 256, as in Firecracker. */
+#define VIRTQUEUE_SIZE_MAX     512
+#define VIRTQUEUE_SIZE_DEFAULT 256
 
 struct virtq_desc {
     uint64_t addr;

@@ -358,7 +358,7 @@ static void test_blk_request_may_be_cut_anywhere(void **state)
     tear_down(&f);
 }
 
-static void test_blk_request_of_254_segments_by_indirect_table(void **state)
+static void test_blk_request_of_510_segments_by_indirect_table(void **state)
 {
     struct guest_buffer buffers[256];
     struct fixture f;
@@ -366,21 +366,21 @@ static void test_blk_request_of_254_segments_by_indirect_table(void **state)
 
     (void)state;
     set_up(&f);
-    request = prepare(&f, IN, HOLE, 254 * 512);
+    request = prepare(&f, IN, HOLE, 510 * 512);
     buffers[0] = (struct guest_buffer){request.header, 16, false};
-    for (unsigned i = 0; i < 254; i++)
+    for (unsigned i = 0; i < 510; i++)
         buffers[1 + i] = (struct guest_buffer){request.data + i * 512, 512, true};
     buffers[255] = (struct guest_buffer){request.status, 1, true};
     request.head = guest_add_indirect(&f.driver, buffers, 256);
 
     kick(&f);
-    assert_int_equal(ring(&f)->count, 254);
+    assert_int_equal(ring(&f)->count, 510);
     complete(&f, 0, 100 * 512 + 7); /* and it goes on in the middle of a segment */
     assert_int_equal(ring(&f)->count, 154);
     assert_int_equal(ring(&f)->iov[0].iov_len, 505);
     assert_int_equal(ring(&f)->offset, HOLE * 512 + 100 * 512 + 7);
     complete(&f, 0, 154 * 512 - 7);
-    expect_used(&f, &request, 254 * 512 + 1);
+    expect_used(&f, &request, 510 * 512 + 1);
     assert_int_equal(status_of(&f, &request), OK);
     tear_down(&f);
 }
@@ -1071,7 +1071,7 @@ static void test_blk_configuration_space_is_what_the_specification_says(void **s
     virtio_dev_read_config(f.dev, 8, &word, 4);
     assert_int_equal(word, 0); /* size_max is not offered */
     virtio_dev_read_config(f.dev, 12, &word, 4);
-    assert_int_equal(word, 254);
+    assert_int_equal(word, 510);
     virtio_dev_read_config(f.dev, 36, &word, 4);
     assert_int_equal(word, 1 << 22);
     virtio_dev_read_config(f.dev, 40, &word, 4);
@@ -1263,7 +1263,7 @@ int main(void)
         cmocka_unit_test(test_blk_write_reaches_the_file),
         cmocka_unit_test(test_blk_large_write_goes_through_the_ring_with_sync_too),
         cmocka_unit_test(test_blk_request_may_be_cut_anywhere),
-        cmocka_unit_test(test_blk_request_of_254_segments_by_indirect_table),
+        cmocka_unit_test(test_blk_request_of_510_segments_by_indirect_table),
         cmocka_unit_test(test_blk_completions_in_any_order_reach_their_requests),
         cmocka_unit_test(test_blk_full_queue_in_flight_twice),
         cmocka_unit_test(test_blk_flood_is_served_a_share_a_turn),
