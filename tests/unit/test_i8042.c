@@ -308,6 +308,41 @@ static void test_i8042_wide_access_is_nobodys(void **state)
     assert_int_equal(f.resets, 0);
 }
 
+/* A fixed sequence: the same accesses in every run. */
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+static void test_i8042_random_accesses_leave_it_in_a_valid_state(void **state)
+{
+    struct fixture f;
+    uint32_t seed = 5;
+
+    (void)state;
+    start(&f);
+
+    for (unsigned i = 0; i < 100000; i++) {
+        uint64_t port = next_random(&seed) % 2 ? 0x60 : 0x64;
+        uint8_t data = (uint8_t)next_random(&seed);
+
+        if (next_random(&seed) % 2)
+            bus_write(&f.bus, port, &data, 1);
+        else
+            bus_read(&f.bus, port, &data, 1);
+        if (i % 1000 == 0)
+            i8042_ctrl_alt_del(&f.i8042);
+        assert_true(f.i8042.state.reply_count <= I8042_REPLY_QUEUE);
+        assert_true(f.i8042.state.keyboard_count <= I8042_KEYBOARD_QUEUE);
+    }
+
+    /* And it still answers. */
+    while (in(&f, 0x64) & 1)
+        in(&f, 0x60);
+    assert_int_equal(controller(&f, 0xaa), 0x55);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_i8042_disabled_keyboard_keeps_its_bytes),
         cmocka_unit_test(test_i8042_hostile_writes_stay_bounded),
         cmocka_unit_test(test_i8042_wide_access_is_nobodys),
+        cmocka_unit_test(test_i8042_random_accesses_leave_it_in_a_valid_state),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -468,6 +468,45 @@ static void test_pit_quiesce_stops_interrupts_and_resume_delivers_the_pending_on
     finish(&f);
 }
 
+/* A fixed sequence: the same accesses in every run. */
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+static void test_pit_random_accesses_leave_it_in_a_valid_state(void **state)
+{
+    struct fixture f;
+    uint32_t seed = 7;
+
+    (void)state;
+    start(&f);
+
+    for (unsigned i = 0; i < 100000; i++) {
+        uint32_t which = next_random(&seed) % 5;
+        uint64_t port = which == 4 ? 0x61 : 0x40 + which;
+        uint8_t data = (uint8_t)next_random(&seed);
+
+        if (next_random(&seed) % 2)
+            bus_write(&f.bus, port, &data, 1);
+        else
+            bus_read(&f.bus, port, &data, 1);
+        clock_ns += next_random(&seed) % (10 * NSEC_PER_MSEC);
+        run_until(&f, clock_ns, 0);
+        for (unsigned c = 0; c < PIT_CHANNELS; c++) {
+            assert_in_range(f.pit.state.channel[c].reload, 1, 65536);
+            assert_in_range(f.pit.state.channel[c].mode, 0, 5);
+        }
+        assert_true(fake_loop_count(f.loop) <= 1);
+    }
+
+    program(&f, 0, 2, 1000);
+    pass_ticks(10);
+    assert_int_equal(read_latched(&f, 0), 990);
+    finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_pit_reprogramming_replaces_the_pending_interrupt),
         cmocka_unit_test(test_pit_fastest_period_does_not_flood_the_host),
         cmocka_unit_test(test_pit_quiesce_stops_interrupts_and_resume_delivers_the_pending_one),
+        cmocka_unit_test(test_pit_random_accesses_leave_it_in_a_valid_state),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -648,6 +648,41 @@ static void test_stream_read_of_a_pseudo_terminal_gives_what_is_typed(void **sta
     close(master);
 }
 
+/* A fixed sequence: the same accesses in every run. */
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+static void test_serial_random_accesses_leave_it_in_a_valid_state(void **state)
+{
+    struct fixture f;
+    uint32_t seed = 3;
+
+    (void)state;
+    start(&f);
+    serial_set_limiter(&f.serial, &(struct token_bucket_config){.size = 1, .refill_ms = 1000000},
+                       now_ns());
+
+    for (unsigned i = 0; i < 100000; i++) {
+        uint64_t data = next_random(&seed);
+        uint64_t port = SERIAL_PORT + next_random(&seed) % SERIAL_PORTS;
+        unsigned len = 1u << next_random(&seed) % 8 / 6;
+
+        if (next_random(&seed) % 2)
+            bus_write(&f.bus, port, &data, len);
+        else
+            bus_read(&f.bus, port, &data, len);
+        if (i % 64 == 0)
+            turn(&f);
+        assert_true(f.serial.state.rx_count <= SERIAL_FIFO_SIZE);
+        assert_true(f.serial.state.rx_head < SERIAL_FIFO_SIZE);
+        assert_true(fake_loop_count(f.loop) <= 1);
+    }
+    finish(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -677,6 +712,7 @@ int main(void)
         cmocka_unit_test(test_stream_open_names_path_and_reason),
         cmocka_unit_test(test_stream_null_device_is_no_console_input),
         cmocka_unit_test(test_stream_read_of_a_pseudo_terminal_gives_what_is_typed),
+        cmocka_unit_test(test_serial_random_accesses_leave_it_in_a_valid_state),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
