@@ -2,7 +2,7 @@
 /* http_head.c: the rules of http_head.h as code. */
 #include "api/http_head.h"
 
-#include "api/utf8.h"
+#include "vmm/base/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 /* json_lex.c: strings, words, white space and skipping. Numbers are in json_number.c. */
 #include "api/json_lex.h"
 
-#include "api/utf8.h"
+#include "vmm/base/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>

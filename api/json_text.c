@@ -3,7 +3,7 @@
 #include "api/json_text.h"
 
 #include "api/json_lex.h"
-#include "api/utf8.h"
+#include "vmm/base/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,36 +2,10 @@
 /* name.c: which characters names may have. */
 #include "vmm/name.h"
 
+#include "vmm/base/utf8.h"
+
 #include <ctype.h>
-
-/* One code point and its length in bytes; 0 for what is not UTF-8 (length 1). */
-static uint32_t decode(const unsigned char *s, size_t *len)
-{
-    static const struct {
-        unsigned char mask, lead;
-        uint32_t least;
-    } forms[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    uint32_t code;
-
-    *len = 1;
-    if (*s < 0x80)
-        return *s;
-    for (size_t more = 1; more <= ARRAY_SIZE(forms); more++) {
-        if ((*s & forms[more - 1].mask) != forms[more - 1].lead)
-            continue;
-        code = (uint32_t)*s & (unsigned char)~forms[more - 1].mask;
-        for (size_t i = 1; i <= more; i++) {
-            if ((s[i] & 0xc0) != 0x80) /* the terminating NUL too */
-                return 0;
-            code = code << 6 | (s[i] & 0x3fu);
-        }
-        if (code < forms[more - 1].least)
-            return 0;
-        *len = more + 1;
-        return code;
-    }
-    return 0;
-}
+#include <string.h>
 
 /* Ranges of characters outside ASCII that are neither letters nor digits. */
 static bool is_symbol(uint32_t code)
@@ -56,17 +30,19 @@ static bool is_symbol(uint32_t code)
 
 ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
 {
-    size_t step;
+    size_t valid = utf8_valid_prefix(name, strlen(name), NULL);
+    unsigned step;
 
     for (const char *s = name; *s; s += step) {
-        uint32_t code = decode((const unsigned char *)s, &step);
+        bool utf8 = (size_t)(s - name) < valid;
+        uint32_t code = utf8 ? utf8_decode(s, &step) : 0;
         bool good = code < 0x80 ? isalnum((int)code) || (code && code == (unsigned char)also)
                                 : !is_symbol(code);
 
         if (good)
             continue;
         if (len)
-            *len = step;
+            *len = utf8 ? step : 1;
         return s - name;
     }
     return -1;

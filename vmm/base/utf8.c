@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.c: Unicode 15, table 3-7, as code. */
-#include "api/utf8.h"
+#include "vmm/base/utf8.h"
 
 /* What may follow a first byte: how many bytes more, and the range of the first of them. */
 struct lead {

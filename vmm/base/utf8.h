@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.h owns the checking of UTF-8 that clients send: header lines, request targets, JSON strings.
  */
-#ifndef MAYFLY_API_UTF8_H
-#define MAYFLY_API_UTF8_H
+#ifndef MAYFLY_BASE_UTF8_H
+#define MAYFLY_BASE_UTF8_H
 
 #include "vmm/base/util.h"
 
