@@ -45,7 +45,7 @@ Elf64_Phdr *kernel_file_phdr(struct kernel_file *file, unsigned i);
 
 /* A relocatable bzImage with 64-bit entry, protocol 2.15. */
 #define BZIMAGE_SETUP_SECTORS 3u
-#define BZIMAGE_PAYLOAD_AT    ((BZIMAGE_SETUP_SECTORS + 1) * 512)
+#define BZIMAGE_PAYLOAD_AT    ((BZIMAGE_SETUP_SECTORS + 1) * (size_t)512)
 #define BZIMAGE_PAYLOAD_SIZE  0x1230u
 #define BZIMAGE_GPA           0x1000000u
 #define BZIMAGE_INIT_SIZE     0x80000u

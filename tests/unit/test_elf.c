@@ -281,7 +281,7 @@ static void test_elf_each_damaged_header_field_is_refused_in_words(void **state)
         {offsetof(Elf64_Ehdr, e_phoff), 8, ELF_FILE_SIZE - 1, "beyond the file's end"},
         {offsetof(Elf64_Ehdr, e_phoff), 8, ELF_FILE_SIZE, "beyond the file's end"},
         {offsetof(Elf64_Ehdr, e_phoff), 8, UINT64_MAX, "beyond the file's end"},
-        {offsetof(Elf64_Ehdr, e_phoff), 8, UINT64_MAX - 3 * 56 + 1, "beyond the file's end"},
+        {offsetof(Elf64_Ehdr, e_phoff), 8, UINT64_MAX - 168 + 1, "beyond the file's end"},
     };
 
     (void)state;

@@ -195,7 +195,7 @@ static void test_mptable_lists_each_devices_pin_and_no_other(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 19; i++)
-        device[i] = (struct boot_device){GPA(LAYOUT_VIRTIO_MMIO + i * 0x1000), 5 + i};
+        device[i] = (struct boot_device){GPA(LAYOUT_VIRTIO_MMIO + i * PAGE_SIZE), 5 + i};
     for (unsigned count = 1; count <= 19; count++) {
         struct parsed p = write_and_parse(32, device, count);
 

@@ -172,46 +172,46 @@ void aml_end(struct aml *aml, size_t mark)
     memcpy(aml->bytes + mark, length, bytes);
 }
 
-static void use(struct aml_resources *use, const void *bytes, size_t len)
+static void collect(struct aml_resources *use, const void *bytes, size_t len)
 {
     BUG_ON(!range_fits(use->len, len, sizeof(use->bytes)));
     memcpy(use->bytes + use->len, bytes, len);
     use->len += len;
 }
 
-void aml_use_memory(struct aml_resources *resources, uint32_t address, uint32_t size)
+void aml_use_memory(struct aml_resources *use, uint32_t address, uint32_t size)
 {
     const uint8_t head[] = {TAG_MEMORY32_FIXED, 9, 0, 1 /* read and write */};
 
-    use(resources, head, sizeof(head));
-    use(resources, &address, sizeof(address));
-    use(resources, &size, sizeof(size));
+    collect(use, head, sizeof(head));
+    collect(use, &address, sizeof(address));
+    collect(use, &size, sizeof(size));
 }
 
-void aml_use_ports(struct aml_resources *resources, uint16_t first, uint8_t count)
+void aml_use_ports(struct aml_resources *use, uint16_t first, uint8_t count)
 {
     const uint8_t head[] = {TAG_PORTS, 1 /* decodes 16 bits */};
     const uint8_t tail[] = {1 /* alignment */, count};
 
-    use(resources, head, sizeof(head));
-    use(resources, &first, sizeof(first)); /* lowest and highest possible start */
-    use(resources, &first, sizeof(first));
-    use(resources, tail, sizeof(tail));
+    collect(use, head, sizeof(head));
+    collect(use, &first, sizeof(first)); /* lowest and highest possible start */
+    collect(use, &first, sizeof(first));
+    collect(use, tail, sizeof(tail));
 }
 
-void aml_use_interrupt(struct aml_resources *resources, uint32_t gsi)
+void aml_use_interrupt(struct aml_resources *use, uint32_t gsi)
 {
     const uint8_t head[] = {TAG_INTERRUPT, 6, 0, 0x3 /* consumer, edge */, 1 /* interrupt */};
 
-    use(resources, head, sizeof(head));
-    use(resources, &gsi, sizeof(gsi));
+    collect(use, head, sizeof(head));
+    collect(use, &gsi, sizeof(gsi));
 }
 
-void aml_resources(struct aml *aml, const struct aml_resources *resources)
+void aml_resources(struct aml *aml, const struct aml_resources *use)
 {
-    struct aml_resources all = *resources;
+    struct aml_resources all = *use;
     const uint8_t end[] = {TAG_END, 0 /* no checksum */};
 
-    use(&all, end, sizeof(end));
+    collect(&all, end, sizeof(end));
     aml_buffer(aml, all.bytes, all.len);
 }
