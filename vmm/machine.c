@@ -308,6 +308,7 @@ int machine_pause(struct machine *machine, struct err *e)
     if (machine->state != MACHINE_RUNNING)
         return err_set(e, -EINVAL, "The machine is not running.");
     vcpus_park(&machine->vcpus);
+    vcpus_flush_posted(&machine->vcpus);
     serial_quiesce(&machine->serial);
     pit_quiesce(&machine->pit);
     for (unsigned i = 0; i < machine->slot_count; i++)
