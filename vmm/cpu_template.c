@@ -4,8 +4,7 @@
 
 #include <errno.h>
 
-/* ---- capabilities
- * ----------------------------------------------------------------------------------- */
+/* ---- capabilities ---------------------------------------------------------------------------- */
 
 int cpu_template_check_capabilities(const struct cpu_template *cpu_template, const struct kvm *kvm,
                                     struct err *e)
@@ -30,8 +29,7 @@ bool cpu_template_waives(void *arg, unsigned number)
     return false;
 }
 
-/* ---- applying
- * --------------------------------------------------------------------------------------- */
+/* ---- applying -------------------------------------------------------------------------------- */
 
 static int apply_one(const struct cpuid_modifier *m, struct cpuid_table *table, struct err *e)
 {
@@ -61,8 +59,7 @@ int cpu_template_apply_cpuid(const struct cpu_template *cpu_template, struct cpu
     return 0;
 }
 
-/* ---- static templates
- * ------------------------------------------------------------------------------- */
+/* ---- static templates ------------------------------------------------------------------------ */
 
 /*
  * The T2 family shows the features of an Intel Haswell server: T2 on Intel hosts, T2S with its MSR

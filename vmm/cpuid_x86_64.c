@@ -21,8 +21,7 @@ void cpuid_host(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
     __cpuid_count(leaf, subleaf, regs[0], regs[1], regs[2], regs[3]);
 }
 
-/* ---- the table
- * -------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *table, uint32_t leaf, uint32_t subleaf)
 {
@@ -95,8 +94,7 @@ enum cpu_vendor cpuid_vendor(struct cpuid_table *table)
     return CPU_OTHER;
 }
 
-/* ---- values that are computed
- * ----------------------------------------------------------------------- */
+/* ---- values that are computed ---------------------------------------------------------------- */
 
 /* `old` is the whole register; the result is the field's value. */
 typedef uint32_t rule_value(const struct cpuid_machine *m, const struct kvm_cpuid_entry2 *entry,
@@ -212,8 +210,7 @@ static uint32_t value_max_extended(const struct cpuid_machine *m,
     return MAX(entry->eax, 0x8000001eu);
 }
 
-/* ---- rules
- * ------------------------------------------------------------------------------------------ */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 struct rule {
     unsigned vendors;
@@ -335,8 +332,7 @@ static void drop_zero_entries(struct cpuid_table *table, const struct cpuid_mach
     table->count = kept;
 }
 
-/* ---- entries that KVM leaves out, or empty
- * ---------------------------------------------------------- */
+/* ---- entries that KVM leaves out, or empty --------------------------------------------------- */
 
 /* Takes a leaf from the host where KVM says nothing of it. */
 static void fill_from_host(struct cpuid_table *table, const struct cpuid_machine *machine,
@@ -391,8 +387,7 @@ static void fill_missing(struct cpuid_table *table, const struct cpuid_machine *
     }
 }
 
-/* ---- the brand string
- * ------------------------------------------------------------------------------- */
+/* ---- the brand string ------------------------------------------------------------------------ */
 
 /* Where "3.00GHz" begins in the host's brand string, and its length; 0 = it names no frequency. */
 static size_t find_frequency(const char *brand, const char **start)
@@ -454,8 +449,7 @@ static void set_brand(struct cpuid_table *table, const struct cpuid_machine *mac
     }
 }
 
-/* ---- the whole
- * -------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 int cpuid_describe_machine(struct cpuid_table *table, const struct cpuid_machine *machine,
                            struct err *e)

@@ -83,8 +83,7 @@ enum machine_state machine_state(const struct machine *machine)
     return machine->state;
 }
 
-/* ---- configuration
- * ------------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 int machine_set_config(struct machine *machine, const struct machine_config *config, struct err *e)
 {
@@ -257,8 +256,7 @@ int machine_set_serial(struct machine *machine, const struct serial_config *conf
     return 0;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int machine_start(struct machine *machine, struct err *e)
 {

@@ -79,8 +79,7 @@ void vcpus_destroy(struct vcpus *all)
     all->count = 0;
 }
 
-/* ---- exits
- * --------------------------------------------------------------------------------------------- */
+/* ---- exits ----------------------------------------------------------------------------------- */
 
 static void handle_io(struct vcpu *vcpu)
 {
@@ -199,8 +198,7 @@ static void handle_exit(struct vcpu *vcpu)
     }
 }
 
-/* ---- threads
- * ------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 /* Under the lock, after KVM_RUN returned -EINTR: nothing of an instruction is pending. */
 static void park_while_wanted(struct vcpu *vcpu)

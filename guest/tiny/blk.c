@@ -115,8 +115,7 @@ void mode_blk(void)
               (uint64_t) !!(dev.features & BLK_FEATURE_RO));
 }
 
-/* ---- tiny=blk-bench
- * ------------------------------------------------------------------------------ */
+/* ---- tiny=blk-bench -------------------------------------------------------------------------- */
 
 static uint64_t random_sector(uint64_t capacity)
 {
@@ -206,8 +205,7 @@ void mode_blk_bench(void)
     print("BLK done\n");
 }
 
-/* ---- tiny=rng
- * ------------------------------------------------------------------------------------ */
+/* ---- tiny=rng -------------------------------------------------------------------------------- */
 
 /* dev=K bytes=N: asks the entropy device for bytes and prints them in hex. */
 void mode_rng(void)

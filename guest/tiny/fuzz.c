@@ -40,8 +40,7 @@ static struct fuzz {
     struct queue queues[QUEUES];
 } fuzz;
 
-/* ---- dice
- * ---------------------------------------------------------------------------------------- */
+/* ---- dice ------------------------------------------------------------------------------------ */
 
 static uint64_t roll(void)
 {
@@ -135,8 +134,7 @@ static uint32_t length_for(uint64_t address)
     return len;
 }
 
-/* ---- noise
- * --------------------------------------------------------------------------------------- */
+/* ---- noise ----------------------------------------------------------------------------------- */
 
 /* One write of any width to any register, or a read; addresses of queues stay harmless. */
 static void noise(void)
@@ -178,8 +176,7 @@ static void noise(void)
     }
 }
 
-/* ---- queues nobody would make
- * -------------------------------------------------------------------- */
+/* ---- queues nobody would make ---------------------------------------------------------------- */
 
 static void place_queue(struct queue *q, unsigned int n)
 {
@@ -417,8 +414,7 @@ static void ring_operation(void)
     }
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void episode(void)
 {

@@ -42,8 +42,7 @@ static void fill(struct cpuid_table *table, enum cpu_vendor vendor, uint32_t sig
 #define ICE_LAKE     0x606a6
 #define MILAN        0xa00f11
 
-/* ---- a user's template
- * ------------------------------------------------------------------------------ */
+/* ---- a user's template ----------------------------------------------------------------------- */
 
 static void test_cpu_template_changes_only_the_bits_it_names(void **state)
 {
@@ -133,8 +132,7 @@ static void test_cpu_template_missing_capability_is_named(void **state)
     close(kvm.fd);
 }
 
-/* ---- static templates
- * ------------------------------------------------------------------------------- */
+/* ---- static templates ------------------------------------------------------------------------ */
 
 static void test_cpu_template_static_fits_by_vendor_and_model(void **state)
 {

@@ -381,8 +381,7 @@ static void test_cpuid_full_table_is_not_overrun(void **state)
     assert_true(table.count <= CPUID_ENTRIES_MAX);
 }
 
-/* ---- on the host's KVM
- * ------------------------------------------------------------------------------ */
+/* ---- on the host's KVM ----------------------------------------------------------------------- */
 
 static void test_cpu_model_is_accepted_by_kvm_for_each_vcpu(void **state)
 {

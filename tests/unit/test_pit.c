@@ -81,8 +81,7 @@ static void test_pit_state_table_covers_the_struct(void **state)
     assert_true(state_desc_tiles(&pit_state_desc));
 }
 
-/* ---- counting
- * --------------------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 static void test_pit_counter_and_output_by_mode_and_time(void **state)
 {
@@ -324,8 +323,7 @@ static void test_pit_far_future_does_not_overflow(void **state)
     finish(&f);
 }
 
-/* ---- interrupts
- * ------------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 static uint64_t edges(struct fixture *f)
 {

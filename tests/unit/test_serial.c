@@ -99,8 +99,7 @@ static void assert_guest_sent(struct fixture *f, const char *text)
     assert_string_equal(buf, text);
 }
 
-/* ---- registers
- * -------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static void test_serial_state_table_covers_the_struct(void **state)
 {
@@ -215,8 +214,7 @@ static void test_serial_wide_access_is_counted_and_ignored(void **state)
     finish(&f);
 }
 
-/* ---- transmit
- * --------------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 static void test_serial_output_arrives_in_order_and_is_counted(void **state)
 {
@@ -326,8 +324,7 @@ static void test_serial_limiter_drops_what_exceeds_the_bucket(void **state)
     finish(&f);
 }
 
-/* ---- receive
- * ---------------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 static void test_serial_input_waits_until_the_guest_receives(void **state)
 {
@@ -483,8 +480,7 @@ static void test_serial_quiesce_leaves_input_on_the_host(void **state)
     finish(&f);
 }
 
-/* ---- streams
- * ---------------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static void test_stream_of_a_pipe_leaves_the_shared_description_blocking(void **state)
 {

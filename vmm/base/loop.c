@@ -278,8 +278,7 @@ void loop_at_batch_end(struct loop *loop, struct batch_hook *hook)
         loop_wake(loop);
 }
 
-/* ---- verbs
- * --------------------------------------------------------------------------------------------- */
+/* ---- verbs ----------------------------------------------------------------------------------- */
 
 /* A free submission entry; submits what is queued when there is none. */
 static struct io_uring_sqe *get_sqe(struct loop *loop)

@@ -70,8 +70,7 @@ static const struct state_field i8042_fields[] = {
 };
 const struct state_desc i8042_state_desc = STATE_DESC("i8042", 1, struct i8042_state, i8042_fields);
 
-/* ---- the output buffer
- * ------------------------------------------------------------------------------ */
+/* ---- the output buffer ----------------------------------------------------------------------- */
 
 static bool keyboard_can_talk(const struct i8042_state *s)
 {
@@ -129,8 +128,7 @@ static uint8_t output_pop(struct i8042_state *s)
     return byte;
 }
 
-/* ---- the controller
- * --------------------------------------------------------------------------------- */
+/* ---- the controller -------------------------------------------------------------------------- */
 
 static void pulse_reset(struct i8042 *i8042)
 {
@@ -208,8 +206,7 @@ static void controller_parameter(struct i8042 *i8042, uint8_t value)
     }
 }
 
-/* ---- the keyboard
- * ----------------------------------------------------------------------------------- */
+/* ---- the keyboard ---------------------------------------------------------------------------- */
 
 static void keyboard_identify(struct i8042_state *s)
 {
@@ -302,8 +299,7 @@ void i8042_ctrl_alt_del(struct i8042 *i8042)
     update_irq(i8042);
 }
 
-/* ---- bus
- * -------------------------------------------------------------------------------------------- */
+/* ---- bus ------------------------------------------------------------------------------------- */
 
 static uint8_t read_status(const struct i8042_state *s)
 {
@@ -380,8 +376,7 @@ static void command_write(void *owner, uint64_t offset, const void *data, unsign
     update_irq(i8042);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void i8042_init(struct i8042 *i8042, const struct irq_line *irq, void (*reset)(void *owner),
                 void *owner)

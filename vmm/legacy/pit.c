@@ -64,8 +64,7 @@ static const struct state_field pit_fields[] = {
 };
 const struct state_desc pit_state_desc = STATE_DESC("pit", 1, struct pit_state, pit_fields);
 
-/* ---- a counter, as a function of time
- * --------------------------------------------------------------- */
+/* ---- a counter, as a function of time -------------------------------------------------------- */
 
 static uint64_t ticks_of_ns(uint64_t ns)
 {
@@ -162,8 +161,7 @@ uint64_t pit_channel_next_rise(const struct pit_channel *c, uint64_t now)
     return at > t ? c->base_ns + ns_of_ticks(at - c->held) : 0;
 }
 
-/* ---- interrupts of channel 0
- * ------------------------------------------------------------------------ */
+/* ---- interrupts of channel 0 ----------------------------------------------------------------- */
 
 /* Loop thread: makes the timer in the ring agree with the channel. */
 static void rearm(struct pit *pit)
@@ -218,8 +216,7 @@ static void channel_0_changed(struct pit *pit)
         loop_defer(pit->loop, &pit->rearm);
 }
 
-/* ---- programming
- * ------------------------------------------------------------------------------------ */
+/* ---- programming ----------------------------------------------------------------------------- */
 
 static bool started_by_gate(const struct pit_channel *c)
 {
@@ -367,8 +364,7 @@ static void set_gate(struct pit_channel *c, bool gate, uint64_t now)
     }
 }
 
-/* ---- bus
- * -------------------------------------------------------------------------------------------- */
+/* ---- bus ------------------------------------------------------------------------------------- */
 
 static void pit_read(void *owner, uint64_t offset, void *data, unsigned len)
 {
@@ -426,8 +422,7 @@ static void speaker_write(void *owner, uint64_t offset, const void *data, unsign
     set_gate(&pit->state.channel[2], from[0] & SPEAKER_GATE, pit->now());
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void pit_init(struct pit *pit, struct loop *loop, const struct irq_line *irq)
 {

@@ -75,8 +75,7 @@ static const struct state_field serial_fields[] = {
 const struct state_desc serial_state_desc =
     STATE_DESC("serial", 1, struct serial_state, serial_fields);
 
-/* ---- interrupts
- * ------------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 /* The most urgent enabled cause, as the identification register shows it. */
 static uint8_t interrupt_cause(const struct serial_state *s)
@@ -101,8 +100,7 @@ static void update_irq(struct serial *serial)
     s->irq_high = high;
 }
 
-/* ---- receive
- * ---------------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 static unsigned rx_room(const struct serial_state *s)
 {
@@ -216,8 +214,7 @@ static uint8_t read_data(struct serial *serial)
     return byte;
 }
 
-/* ---- transmit
- * --------------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 static void send_out(struct serial *serial, uint8_t byte)
 {
@@ -259,8 +256,7 @@ static void write_data(struct serial *serial, uint8_t byte)
     update_irq(serial);
 }
 
-/* ---- the other registers
- * ---------------------------------------------------------------------------- */
+/* ---- the other registers --------------------------------------------------------------------- */
 
 static void write_ier(struct serial *serial, uint8_t value)
 {
@@ -394,8 +390,7 @@ static void write_register(struct serial *serial, unsigned reg, uint8_t value)
     }
 }
 
-/* ---- bus
- * -------------------------------------------------------------------------------------------- */
+/* ---- bus ------------------------------------------------------------------------------------- */
 
 static void serial_read(void *owner, uint64_t offset, void *data, unsigned len)
 {
@@ -424,8 +419,7 @@ static void serial_write(void *owner, uint64_t offset, const void *data, unsigne
     write_register(serial, (unsigned)offset, from[0]);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void serial_init(struct serial *serial, struct loop *loop, const struct irq_line *irq)
 {
