@@ -239,6 +239,8 @@ def row_memory(_, work):
         say("memory: left out, /dev/kvm does not open here")
         return []
     say("memory: private dirty pages of monitors on this machine")
+    # The pages of a program that was just linked count as dirty until they are on the disk.
+    os.sync()
     elf = guest("tiny") + "/loop-min.elf"
     config = write_json(work, "loop.json",
                         {"boot-source": {"kernel_image_path": elf},
