@@ -18,6 +18,9 @@
 
 #define KICK_SIGNAL SIGRTMIN
 
+/* Of a vCPU thread: plenty, and too small for the host to back it with a huge page. */
+#define STACK_SIZE (256 * KIB)
+
 /* The process's exit code when the guest fails rather than ends. */
 #define EXIT_ERROR 1
 
@@ -290,17 +293,21 @@ static void stop_threads(struct vcpus *all)
 int vcpus_start(struct vcpus *all, struct err *e)
 {
     struct sigaction kick = {.sa_handler = kick_handler};
+    pthread_attr_t attributes;
     int rc = 0;
 
     sigaction(KICK_SIGNAL, &kick, NULL);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
     all->park = all->over = all->quit = false;
     all->parked = 0;
     /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
      * trace. */
     for (unsigned i = all->count; i-- > 0 && rc == 0;) {
-        rc = pthread_create(&all->vcpu[i].thread, NULL, vcpu_thread, &all->vcpu[i]);
+        rc = pthread_create(&all->vcpu[i].thread, &attributes, vcpu_thread, &all->vcpu[i]);
         all->vcpu[i].started = rc == 0;
     }
+    pthread_attr_destroy(&attributes);
     if (rc == 0)
         return 0;
     stop_threads(all);
