@@ -34,7 +34,7 @@ extern const struct state_desc blk_state_desc;
  * Errors name the path and the system's words: -ENOENT, -EACCES, -EISDIR, -EINVAL (neither file nor
  * block device).
  */
-int blk_create(struct blk **blk, const struct virtio_env *env, const struct blk_config *config,
+int blk_create(struct blk **out, const struct virtio_env *env, const struct blk_config *config,
                struct err *e) __must_check;
 
 struct virtio_dev *blk_dev(struct blk *blk);

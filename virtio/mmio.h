@@ -45,7 +45,7 @@ struct virtio_mmio_place {
  * good). Makes and connects one eventfd a queue; nothing is started on the loop before the driver
  * activates the device.
  */
-int virtio_mmio_create(struct virtio_mmio **mmio, const struct virtio_env *env,
+int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
                        struct virtio_dev *dev, const struct virtio_mmio_place *place,
                        struct bus *bus, struct err *e) __must_check;
 

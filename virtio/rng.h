@@ -20,7 +20,7 @@ struct rng;
 extern const struct state_desc rng_state_desc;
 
 /* -ENOMEM. Ends with virtio_dev_destroy(rng_dev(rng)). */
-int rng_create(struct rng **rng, const struct virtio_env *env, const struct rng_config *config,
+int rng_create(struct rng **out, const struct virtio_env *env, const struct rng_config *config,
                struct err *e) __must_check;
 struct virtio_dev *rng_dev(struct rng *rng);
 

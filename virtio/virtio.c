@@ -318,6 +318,18 @@ static void write_status_during_reset(struct virtio_dev *dev, uint32_t value)
         loop_cond_wait(dev->env.loop, &dev->idle);
 }
 
+/* Whether `value` is the next step on the way to DRIVER_OK. FEATURES_OK is none with features that
+ * were not offered: the driver reads the status back and sees it missing. */
+static bool is_step(const struct virtio_dev *dev, uint32_t old, uint32_t value)
+{
+    if (old == 0)
+        return value == ACKNOWLEDGE;
+    if (old == ACKNOWLEDGE)
+        return value == (old | DRIVER);
+    return old == (ACKNOWLEDGE | DRIVER) && value == (old | FEATURES_OK) &&
+           !(dev->s.features & ~virtio_dev_features(dev));
+}
+
 void virtio_dev_write_status(struct virtio_dev *dev, uint32_t value)
 {
     uint32_t old = dev->s.status;
@@ -326,15 +338,10 @@ void virtio_dev_write_status(struct virtio_dev *dev, uint32_t value)
         write_status_during_reset(dev, value);
     else if (value == 0)
         reset(dev);
-    else if (old == 0 && value == ACKNOWLEDGE)
-        dev->s.status = value;
-    else if (old == ACKNOWLEDGE && value == (old | DRIVER))
-        dev->s.status = value;
-    else if (old == (ACKNOWLEDGE | DRIVER) && value == (old | FEATURES_OK) &&
-             !(dev->s.features & ~virtio_dev_features(dev)))
-        dev->s.status = value; /* not set = refused: the driver reads it back */
     else if (old == (ACKNOWLEDGE | DRIVER | FEATURES_OK) && value == (old | DRIVER_OK))
         driver_ok(dev);
+    else if (is_step(dev, old, value))
+        dev->s.status = value;
     else if (value & ~old & FAILED) {
         dev->s.status |= FAILED;
         stop(dev);

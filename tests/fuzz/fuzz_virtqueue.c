@@ -61,7 +61,7 @@ static void drive(struct mem *mem, struct virtqueue *vq, const struct registers 
         }
         if (i % 4 == 3)
             (void)virtqueue_publish(vq);
-        mem->region[0].hva[(r->poke_at * (i + 1)) % RAM] ^= r->poke;
+        mem->region[0].hva[(uint64_t)r->poke_at * (i + 1) % RAM] ^= r->poke;
     }
 }
 

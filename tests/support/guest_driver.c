@@ -10,8 +10,8 @@ void guest_driver_init(struct guest_driver *driver, struct mem *mem, uint64_t ba
 {
     *driver = (struct guest_driver){.mem = mem, .size = size, .desc = base};
     driver->avail = driver->desc + size * DESC_SIZE;
-    driver->used = align_up(driver->avail + 6 + 2u * size, PAGE_SIZE);
-    driver->indirect = align_up(driver->used + 6 + 8u * size, PAGE_SIZE);
+    driver->used = align_up(driver->avail + 6 + UINT64_C(2) * size, PAGE_SIZE);
+    driver->indirect = align_up(driver->used + 6 + UINT64_C(8) * size, PAGE_SIZE);
     driver->heap =
         align_up(driver->indirect + (uint64_t)size * VIRTQUEUE_SIZE_MAX * DESC_SIZE, PAGE_SIZE);
 }
@@ -137,12 +137,12 @@ void guest_set_no_interrupt(struct guest_driver *driver, bool no_interrupt)
 
 void guest_set_used_event(struct guest_driver *driver, uint16_t event)
 {
-    guest_write16(driver, driver->avail + 4 + 2u * driver->size, event);
+    guest_write16(driver, driver->avail + 4 + UINT64_C(2) * driver->size, event);
 }
 
 uint16_t guest_avail_event(const struct guest_driver *driver)
 {
-    return guest_read16(driver, driver->used + 4 + 8u * driver->size);
+    return guest_read16(driver, driver->used + 4 + UINT64_C(8) * driver->size);
 }
 
 uint16_t guest_used_flags(const struct guest_driver *driver)
@@ -157,7 +157,7 @@ void guest_set_desc(struct guest_driver *driver, uint16_t index, struct virtq_de
 
 void guest_set_avail(struct guest_driver *driver, uint16_t index, uint16_t head)
 {
-    guest_write16(driver, driver->avail + 4 + 2u * (index % driver->size), head);
+    guest_write16(driver, driver->avail + 4 + UINT64_C(2) * (index % driver->size), head);
 }
 
 void guest_set_avail_idx(struct guest_driver *driver, uint16_t idx)

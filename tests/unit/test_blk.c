@@ -28,6 +28,8 @@
 #define F_FLUSH      (UINT64_C(1) << 9)
 #define F_DISCARD    (UINT64_C(1) << 13)
 #define F_ZEROES     (UINT64_C(1) << 14)
+#define SECTOR       512L
+#define HOUR_MS      UINT64_C(3600000)
 #define DISK         (1 * MIB)
 #define DISK_SECTORS (DISK / 512)
 #define HOLE         (DISK_SECTORS / 2) /* its first sector */
@@ -297,7 +299,7 @@ static void test_blk_write_reaches_the_file(void **state)
 
         expect_used(&f, &request, 1);
         assert_int_equal(status_of(&f, &request), OK);
-        assert_int_equal(pread(f.fd, back, sizeof(back), 16 * 512), sizeof(back));
+        assert_int_equal(pread(f.fd, back, sizeof(back), 16 * SECTOR), sizeof(back));
         assert_memory_equal(back, data, sizeof(back));
         assert_int_equal(blk_metrics(f.blk)->write_bytes, sizeof(data));
         tear_down(&f);
@@ -369,7 +371,7 @@ static void test_blk_request_of_510_segments_by_indirect_table(void **state)
     request = prepare(&f, IN, HOLE, 510 * 512);
     buffers[0] = (struct guest_buffer){request.header, 16, false};
     for (unsigned i = 0; i < 510; i++)
-        buffers[1 + i] = (struct guest_buffer){request.data + i * 512, 512, true};
+        buffers[1 + i] = (struct guest_buffer){request.data + i * UINT64_C(512), 512, true};
     buffers[QUEUE_SIZE - 1] = (struct guest_buffer){request.status, 1, true};
     request.head = guest_add_indirect(&f.driver, buffers, QUEUE_SIZE);
 
@@ -378,7 +380,7 @@ static void test_blk_request_of_510_segments_by_indirect_table(void **state)
     complete(&f, 0, 100 * 512 + 7); /* and it goes on in the middle of a segment */
     assert_int_equal(ring(&f)->count, 410);
     assert_int_equal(ring(&f)->iov[0].iov_len, 505);
-    assert_int_equal(ring(&f)->offset, HOLE * 512 + 100 * 512 + 7);
+    assert_int_equal(ring(&f)->offset, (HOLE + 100) * 512 + 7);
     complete(&f, 0, 410 * 512 - 7);
     expect_used(&f, &request, 510 * 512 + 1);
     assert_int_equal(status_of(&f, &request), OK);
@@ -429,7 +431,7 @@ static void test_blk_full_queue_in_flight_twice(void **state)
 
             buffers[0] = (struct guest_buffer){request.header, 16, false};
             for (unsigned j = 0; j < 10; j++)
-                buffers[1 + j] = (struct guest_buffer){request.data + j * 512, 512, true};
+                buffers[1 + j] = (struct guest_buffer){request.data + j * UINT64_C(512), 512, true};
             buffers[11] = (struct guest_buffer){request.status, 1, true};
             guest_add_indirect(&f.driver, buffers, 12);
         }
@@ -596,7 +598,7 @@ static void test_blk_file_shrunk_in_use_gives_ioerr_and_no_hang(void **state)
 
     (void)state;
     set_up(&f);
-    assert_int_equal(ftruncate(f.fd, 5 * 512), 0);
+    assert_int_equal(ftruncate(f.fd, 5 * SECTOR), 0);
     request = add(&f, IN, 4, 1024); /* half of it is still there */
     expect_status(&f, &request, IOERR);
     request = add(&f, IN, 100, 512);
@@ -803,9 +805,9 @@ static void test_blk_write_zeroes_really_zeroes_where_zero_range_is_unknown(void
     set_up_discard(&f); /* a memfd knows holes only, so this needs the second attempt */
     request = add_discard(&f, WRITE_ZEROES, 8, 8, 0);
     expect_status(&f, &request, OK);
-    assert_int_equal(pread(f.fd, sector, sizeof(sector), 8 * 512), sizeof(sector));
+    assert_int_equal(pread(f.fd, sector, sizeof(sector), 8 * SECTOR), sizeof(sector));
     assert_memory_equal(sector, zeros, sizeof(sector));
-    assert_int_equal(pread(f.fd, sector, sizeof(sector), 16 * 512), sizeof(sector));
+    assert_int_equal(pread(f.fd, sector, sizeof(sector), 16 * SECTOR), sizeof(sector));
     assert_int_equal(sector[0], 17);
     tear_down(&f);
 }
@@ -910,7 +912,7 @@ static void test_blk_over_the_limit_waits_in_the_queue_for_the_timer(void **stat
     config = simple_config(&f);
     config.has_limiter = true;
     config.limiter.has_bandwidth = true;
-    config.limiter.bandwidth = (struct token_bucket_config){1024, 3600 * 1000, 0, false};
+    config.limiter.bandwidth = (struct token_bucket_config){1024, HOUR_MS, 0, false};
     start(&f, &config);
     first = add(&f, IN, 0, 1024);
     second = add(&f, IN, 0, 512);
@@ -947,8 +949,8 @@ static void test_blk_flush_and_id_cost_operations_but_no_bytes(void **state)
     config = simple_config(&f);
     config.has_limiter = true;
     config.limiter.has_bandwidth = config.limiter.has_ops = true;
-    config.limiter.bandwidth = (struct token_bucket_config){1, 3600 * 1000, 0, false};
-    config.limiter.ops = (struct token_bucket_config){2, 3600 * 1000, 0, false};
+    config.limiter.bandwidth = (struct token_bucket_config){1, HOUR_MS, 0, false};
+    config.limiter.ops = (struct token_bucket_config){2, HOUR_MS, 0, false};
     start(&f, &config);
     for (int i = 0; i < 2; i++) {
         request = add(&f, GET_ID, 0, 20);

@@ -148,7 +148,7 @@ static void test_rng_over_the_limit_waits_for_the_timer(void **state)
 {
     static const struct rng_config config = {
         .has_limiter = true,
-        .limiter = {.has_ops = true, .ops = {.size = 1, .refill_ms = 3600 * 1000}},
+        .limiter = {.has_ops = true, .ops = {.size = 1, .refill_ms = 3600000}},
     };
     struct fixture f;
     struct virtq_used_elem used;

@@ -289,7 +289,7 @@ static void test_virtqueue_of_one_entry_works(void **state)
 /* ---- mistakes ---- */
 
 /* One hand-made chain, from descriptor 0 on, and what becomes of it. */
-static void expect_refused(const struct virtq_desc *desc, unsigned count, enum vq_result want)
+static void expect_refused(const struct virtq_desc *desc, uint16_t count, enum vq_result want)
 {
     struct fixture f;
 
