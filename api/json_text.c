@@ -472,7 +472,7 @@ int json_skip(struct json_cursor *c)
 
 static int read_variant_name(struct json_cursor *c, const char *const *names, size_t count)
 {
-    struct json_string name;
+    struct json_string name = {.at = ""};
 
     if (json_read_string(c, "variant identifier", &name))
         return -EINVAL;
