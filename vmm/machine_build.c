@@ -231,6 +231,8 @@ static int load_guest(struct machine *machine, struct boot_entry *entry, struct 
         devices[i] =
             (struct boot_device){.base = machine->slot[i].base, .gsi = machine->slot[i].irq.gsi};
     rc = boot_load(&request, entry, e);
+    if (rc == 0 && entry->protocol == BOOT_PVH)
+        log_info("Kernel loaded using PVH boot protocol.");
     timeline_stamp(TIMELINE_KERNEL);
     return rc;
 }
