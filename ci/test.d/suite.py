@@ -83,6 +83,10 @@ class Suite:
         return job.counted([f"{self.release}/replay", "--monitor", f"{self.release}/mayfly",
                             "tests/conformance"], 600)
 
+    def coverage(self, job):
+        status, _ = job.command(["ci/coverage"], 600)
+        return Tally(failed=1) if status else Tally(passed=1)
+
     def fuzzers(self, job):
         self.compile(job, self.fuzz, "-DMAYFLY_FUZZ=ON", env={"CC": "clang-14"},
                      target="fuzzers")
@@ -146,15 +150,16 @@ class Suite:
                   ("build-sanitizer", "guest-tiny")),
             Group("e2e-linux", f"real Linux guests, {where}",
                   self.linux("--label", "linux", "--not", "debian"), ("build", "guest-linux")),
+            Group("e2e-intel", "kernel formats, disk and ways to end on VT-x, in the Intel lab",
+                  self.intel, ("build", "guest-linux")),
             Group("e2e-linux-sanitizer", "real Linux guests under the sanitizers, in the AMD lab",
                   self.lab_e2e(self.sanitizer, "--label", "sanitizer", "--patience", "5"),
                   ("build-sanitizer", "guest-linux")),
-            Group("fuzz", f"each fuzzer for {FUZZ_SECONDS} s", self.fuzzers),
             Group("guest-debian", "a Debian disk and its stock kernel", self.gather("debian"), limit=900),
-            Group("e2e-intel", "kernel formats, disk and ways to end on VT-x, in the Intel lab",
-                  self.intel, ("build", "guest-linux")),
             Group("e2e-debian", f"a stock Debian guest, {where}",
                   self.linux("--label", "debian"), ("build", "guest-debian")),
+            Group("fuzz", f"each fuzzer for {FUZZ_SECONDS} s", self.fuzzers),
+            Group("coverage", "that the unit tests reach enough of what parses", self.coverage),
         ]
 
     def intel(self, job):
