@@ -13,12 +13,16 @@ import hashlib
 import lzma
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 import cpio
+
+SIGNATURE_MARK = b"~Module signature appended~\n"
+MODULE_SIGNATURE_SIZE = 12
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = "run ci/packages lab"
@@ -99,13 +103,20 @@ def module_name(path):
     return os.path.basename(path).split(".ko")[0].replace("-", "_")
 
 
-def unpacked(path):
-    """(name without .xz, content) of a module: plain ones load quicker in an emulated machine."""
-    if path.endswith(".xz"):
-        with lzma.open(path) as f:
-            return path.removesuffix(".xz"), f.read()
-    with open(path, "rb") as f:
-        return path, f.read()
+def lean_module(path):
+    """The content of a module, without its compression and its signature.
+
+    An emulated machine takes 0.3 of the 0.67 virtual seconds of loading kvm.ko for checking the
+    signature. The module itself stays as Debian built it.
+    """
+    with (lzma.open if path.endswith(".xz") else open)(path, "rb") as f:
+        content = f.read()
+    if not content.endswith(SIGNATURE_MARK):
+        return content
+    # Before the mark: struct module_signature, whose last field is the signature's length.
+    header = len(content) - len(SIGNATURE_MARK) - MODULE_SIGNATURE_SIZE
+    (length,) = struct.unpack_from(">I", content, header + MODULE_SIGNATURE_SIZE - 4)
+    return content[: header - length]
 
 
 def base_image(kind):
@@ -154,8 +165,7 @@ def write_base(out, kind, modules, busybox, programs):
     inside = "lib/modules/" + os.path.basename(modules)
     depends = ""
     for path, needs in module_closure(modules, MODULES[kind]):
-        name, content = unpacked(os.path.join(modules, path))
-        archive.data(f"{inside}/{os.path.relpath(name, modules)}", content)
+        archive.data(f"{inside}/{path.removesuffix('.xz')}", lean_module(os.path.join(modules, path)))
         depends += f"{path.removesuffix('.xz')}: {' '.join(n.removesuffix('.xz') for n in needs)}\n"
     archive.data(f"{inside}/modules.dep", depends.encode())
     archive.close()
