@@ -20,7 +20,7 @@ import tty
 from image import PACKAGES, LabError
 
 # The kernel's tests of its ciphers would run beside the command for half a second, and in figures.
-KERNEL_WORDS = "console=ttyS0 quiet mitigations=off panic=-1 nowatchdog cryptomgr.notests"
+KERNEL_WORDS = "console=ttyS0,115200 quiet mitigations=off panic=-1 nowatchdog cryptomgr.notests"
 
 # QEMU's machine on a busy host loses time in lumps. Checks that take that for broken hardware are off:
 # whether the timer ticks (or it panics), and whether the TSC is steady. Bochs' time is its own, and
