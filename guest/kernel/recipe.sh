@@ -18,7 +18,7 @@ recipe_build()
     [[ -r $kernel_source ]] || die "$kernel_source is missing; run ci/packages guest"
 
     say "unpacking the kernel source"
-    unpack_source
+    logged unpack_source
     say "configuring"
     logged kernel_make tinyconfig
     cat "$kernel_config" >>"$work/kernel/.config"
