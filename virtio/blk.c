@@ -84,6 +84,7 @@ static void blk_kick(struct virtio_dev *dev, unsigned q)
 
     metric_add(&blk->metrics.queue_event_count, 1);
     blk->turn_bytes = 0;
+    blk->clock_ns = now_ns();
     if (virtio_dev_serve(dev, q, TURN_REQUESTS_MAX, serve) == 0)
         metric_add(&blk->metrics.no_avail_buffer, 1);
     metric_add(&blk->metrics.remaining_reqs_count, virtqueue_waiting(&dev->queue[q]));

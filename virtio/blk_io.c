@@ -174,8 +174,9 @@ static void give_slot(struct blk_slot *slot)
 static void count_transfer(struct blk *blk, const struct blk_request *request)
 {
     struct metrics_block *m = &blk->metrics;
-    uint64_t ns = now_ns() - request->started_ns;
+    uint64_t now = now_ns(), ns = now - request->started_ns;
 
+    blk->clock_ns = now;
     if (request->type == BLK_IN) {
         metric_add(&m->read_count, 1);
         metric_add(&m->read_bytes, request->data_len);
@@ -418,7 +419,7 @@ static int start(struct blk *blk, struct blk_request *request)
     switch (request->type) {
     case BLK_IN:
     case BLK_OUT:
-        request->started_ns = now_ns();
+        request->started_ns = blk->clock_ns;
         return start_transfer(blk, request);
     case BLK_FLUSH:
         return start_flush(blk, request);

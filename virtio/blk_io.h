@@ -83,6 +83,9 @@ struct blk {
     struct blk_file file;
     struct loop_timer retry; /* armed while the limiter holds a request back */
     uint64_t turn_bytes;     /* moved at once in this turn */
+    /* The time as last read: when the kick came, or a transfer ended. What is served at once begins
+     * when the one before it ends, so one look at the clock a request is enough. */
+    uint64_t clock_ns;
 
     /* of blk_io.c */
     struct blk_arena *arena;
