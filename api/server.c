@@ -414,6 +414,10 @@ static int listen_on(const char *path, int *out, struct err *e)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd, rc;
 
+    /* The system would make a socket without a file, which nobody finds and no permission guards.
+     */
+    if (!*path)
+        return err_set(e, -ENOENT, "Cannot make the API socket: its path is empty");
     if (strlen(path) >= sizeof(address.sun_path))
         return err_set(
             e, -ENAMETOOLONG,

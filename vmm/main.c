@@ -162,6 +162,18 @@ static void note_startup(const struct args *args)
 /* ---- the process ---- */
 
 /*
+ * Whoever started us may have closed a standard stream, and then the next file that is opened takes
+ * its number: log and console would go into the metrics file.
+ */
+static void claim_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", O_RDWR | O_NOCTTY); /* the lowest free one: fd */
+    }
+}
+
+/*
  * The kernel doubles a process's table of descriptors when the 65th is opened, and waits for a
  * grace period of RCU (milliseconds) if it has threads by then, as a machine with many devices has.
  * Once at the start, with one thread, it costs nothing of the kind.
@@ -237,6 +249,7 @@ int main(int argc, char **argv)
 
     timeline_stamp(TIMELINE_EXEC);
     prctl(PR_SET_NAME, "firecracker");
+    claim_standard_streams();
     parse_args(&args, argc, argv);
     configure_logger(&args);
     log_info("Running Firecracker v" FIRECRACKER_VERSION " (Mayfly v" MAYFLY_VERSION ")");

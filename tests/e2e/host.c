@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -225,6 +226,28 @@ E2E(guest_memory_beyond_the_address_space_limit_is_refused_in_a_sentence, TINY)
     vm_put(vm, "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":64}");
     vm_boot(vm, bare_guest(BARE_RESET), "x");
     vm_exits(vm, 0);
+}
+
+static int close_stdout(void *arg)
+{
+    (void)arg;
+    return close(STDOUT_FILENO) < 0 ? -errno : 0;
+}
+
+E2E(a_closed_stdout_does_not_send_log_and_console_into_the_metrics, TINY | SANITIZER)
+{
+    const char *metrics = e2e_path("metrics");
+    const char *args[] = {"--no-api",       "--config-file", config_file(),
+                          "--metrics-path", metrics,         NULL};
+    struct vm *vm = run_with(args, close_stdout, NULL);
+    vm_exits(vm, 0);
+    FILE *file = fopen(metrics, "re");
+    CHECK(file);
+    char *line = NULL;
+    size_t room = 0, lines = 0;
+    for (; getline(&line, &room, file) > 0; lines++)
+        CHECK(!strncmp(line, "{\"utc_timestamp_ms\":", 20));
+    CHECK_INT(lines, 2); /* at the start and at the end */
 }
 
 E2E(version_names_both_what_clients_expect_and_what_it_is, HOST)

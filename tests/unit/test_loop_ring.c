@@ -63,12 +63,12 @@ static void test_ring_accepts_opcode_of_verb(void **state)
     assert_int_equal(submit_opcode(IORING_OP_READV), -EBADF); /* looked at, and its fd is -1 */
 }
 
-/* From here on io_uring_setup gives `code`, as under a container's filter or the sysctl. */
-static void forbid_setup(int code)
+/* From here on the system call gives `code`, as under a container's filter or the sysctl. */
+static void forbid(unsigned number, int code)
 {
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)code),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -78,8 +78,8 @@ static void forbid_setup(int code)
         _exit(2);
 }
 
-/* What loop_create says in a process where io_uring_setup gives `code`. */
-static struct err create_where_setup_gives(int code)
+/* What loop_create says in a process where the system call gives `code`. */
+static struct err create_where(unsigned number, int code)
 {
     struct err e = {0};
     struct loop *loop;
@@ -90,7 +90,7 @@ static struct err create_where_setup_gives(int code)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        forbid_setup(code);
+        forbid(number, code);
         e.code = loop_create(&loop, &e);
         _exit(write(ends[1], &e, sizeof(e)) == sizeof(e) ? 0 : 1);
     }
@@ -106,7 +106,7 @@ static struct err create_where_setup_gives(int code)
 
 static void test_loop_create_where_ring_is_forbidden_names_sysctl(void **state)
 {
-    struct err e = create_where_setup_gives(EPERM);
+    struct err e = create_where(SYS_io_uring_setup, EPERM);
 
     (void)state;
     assert_int_equal(e.code, -EPERM);
@@ -114,9 +114,18 @@ static void test_loop_create_where_ring_is_forbidden_names_sysctl(void **state)
     assert_non_null(strstr(e.text, "seccomp"));
 }
 
+static void test_loop_create_where_ring_may_be_made_but_not_used_names_seccomp(void **state)
+{
+    struct err e = create_where(SYS_io_uring_enter, EPERM);
+
+    (void)state;
+    assert_int_equal(e.code, -EPERM);
+    assert_non_null(strstr(e.text, "seccomp"));
+}
+
 static void test_loop_create_where_ring_is_hidden_names_sysctl(void **state)
 {
-    struct err e = create_where_setup_gives(ENOSYS);
+    struct err e = create_where(SYS_io_uring_setup, ENOSYS);
 
     (void)state;
     assert_int_equal(e.code, -ENOSYS);
@@ -125,7 +134,7 @@ static void test_loop_create_where_ring_is_hidden_names_sysctl(void **state)
 
 static void test_loop_create_on_old_kernel_names_version_needed(void **state)
 {
-    struct err e = create_where_setup_gives(EINVAL);
+    struct err e = create_where(SYS_io_uring_setup, EINVAL);
 
     (void)state;
     assert_int_equal(e.code, -EINVAL);
@@ -134,7 +143,7 @@ static void test_loop_create_on_old_kernel_names_version_needed(void **state)
 
 static void test_loop_create_without_memory_gives_reason(void **state)
 {
-    struct err e = create_where_setup_gives(ENOMEM);
+    struct err e = create_where(SYS_io_uring_setup, ENOMEM);
 
     (void)state;
     assert_int_equal(e.code, -ENOMEM);
@@ -147,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_ring_refuses_every_opcode_without_verb),
         cmocka_unit_test(test_ring_accepts_opcode_of_verb),
         cmocka_unit_test(test_loop_create_where_ring_is_forbidden_names_sysctl),
+        cmocka_unit_test(test_loop_create_where_ring_may_be_made_but_not_used_names_seccomp),
         cmocka_unit_test(test_loop_create_where_ring_is_hidden_names_sysctl),
         cmocka_unit_test(test_loop_create_on_old_kernel_names_version_needed),
         cmocka_unit_test(test_loop_create_without_memory_gives_reason),

@@ -4,6 +4,7 @@
 #include "vmm/base/mem.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +127,33 @@ static void test_mem_create_with_transparent_huge_pages_is_usable(void **state)
     assert_int_equal(mem_read(&mem, GPA(0x1000), &back, sizeof(back)), 0);
     assert_int_equal(back, value);
     mem_destroy(&mem);
+}
+
+/* Free huge pages of 2 MiB on this host; -1 where it knows none. */
+static long free_huge_pages(void)
+{
+    FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+    long count = -1;
+
+    if (!file)
+        return -1;
+    if (fscanf(file, "%ld", &count) != 1)
+        count = -1;
+    fclose(file);
+    return count;
+}
+
+static void test_mem_create_without_a_free_huge_page_is_refused_and_says_so(void **state)
+{
+    struct mem mem;
+    struct err e;
+
+    (void)state;
+    if (free_huge_pages() != 0)
+        skip();
+    assert_int_equal(mem_create(&mem, 4 * MIB, MEM_PAGES_HUGETLB_2M, false, &e), -ENOMEM);
+    assert_non_null(strstr(e.text, "vm.nr_hugepages"));
+    assert_null(mem.map);
 }
 
 static void test_mem_create_refuses_sizes_no_host_has(void **state)
@@ -356,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_mem_create_large_goes_around_both_holes),
         cmocka_unit_test(test_mem_regions_follow_each_other_in_aligned_mapping),
         cmocka_unit_test(test_mem_create_with_transparent_huge_pages_is_usable),
+        cmocka_unit_test(test_mem_create_without_a_free_huge_page_is_refused_and_says_so),
         cmocka_unit_test(test_mem_create_refuses_sizes_no_host_has),
         cmocka_unit_test(test_mem_destroy_accepts_zeroed_and_twice),
         cmocka_unit_test(test_mem_translates_whole_region_and_its_last_byte),

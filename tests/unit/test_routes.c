@@ -14,10 +14,13 @@
 #include "vmm/base/timeline.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <sys/resource.h>
 
 #define BEFORE "The requested operation is not supported before starting the microVM."
 #define AFTER  "The requested operation is not supported after starting the microVM."
@@ -662,6 +665,22 @@ static void test_routes_metrics_are_opened_once_and_flushed_on_request(void **st
     close(fd);
 }
 
+static void test_routes_metrics_that_do_not_fit_into_their_file_are_400(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit all, none;
+
+    f->machine->state = MACHINE_RUNNING;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    ask(f, "PUT", "/actions", "{\"action_type\":\"FlushMetrics\"}");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    assert_int_equal(f->response.status, 400);
+    assert_non_null(strstr(f->response.body, "File too large"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -696,6 +715,7 @@ int main(void)
         TEST(test_routes_logger_keeps_what_is_left_out_but_for_the_level),
         TEST(test_routes_metrics_refuse_in_the_words_that_clients_know),
         TEST(test_routes_metrics_are_opened_once_and_flushed_on_request),
+        TEST(test_routes_metrics_that_do_not_fit_into_their_file_are_400),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -482,6 +482,8 @@ static void test_server_create_names_a_path_it_cannot_have(void **state)
     path[200] = '\0';
     assert_int_equal(api_server_create(&server, loop, path, 100, handler, f, &e), -ENAMETOOLONG);
     assert_non_null(strstr(e.text, path));
+    assert_int_equal(api_server_create(&server, loop, "", 100, handler, f, &e), -ENOENT);
+    assert_non_null(strstr(e.text, "empty"));
     loop_destroy(loop);
 }
 

@@ -3,11 +3,14 @@
 #include "tests/unit/unit.h"
 #include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
+#include "vmm/legacy/console.h"
 #include "vmm/signals.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <sys/wait.h>
@@ -117,6 +120,59 @@ static void test_signals_term_stays_ignored_where_it_was(void **state)
     assert_int_equal(WEXITSTATUS(status), 43);
 }
 
+/* In a process group of its own: takes the terminal, makes it raw, gives it up, dies. */
+static _Noreturn void die_in_background(int terminal, pid_t leader)
+{
+    struct err e;
+
+    setpgid(0, 0);
+    signal(SIGTTOU, SIG_IGN);
+    tcsetpgrp(terminal, getpgrp());
+    console_enter_raw(terminal);
+    tcsetpgrp(terminal, leader);
+    signal(SIGTTOU, SIG_DFL);
+    if (signals_install(flush, &e))
+        _exit(99);
+    raise(SIGTERM);
+    _exit(98);
+}
+
+/* A session's leader, as a shell is; ends with 0 if its job did as it should. */
+static _Noreturn void lead(const char *name)
+{
+    struct termios mode;
+    int status = 0, terminal;
+    pid_t leader = setsid(), job;
+
+    terminal = open(name, O_RDWR); /* becomes the session's */
+    pipe_end = terminal;
+    job = fork();
+    if (job == 0)
+        die_in_background(terminal, leader);
+    waitpid(job, &status, WUNTRACED);
+    kill(job, SIGKILL);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM)
+        _exit(1);
+    _exit(tcgetattr(terminal, &mode) == 0 && (mode.c_lflag & ICANON) ? 0 : 2);
+}
+
+static void test_signals_term_in_background_restores_terminal_and_kills(void **state)
+{
+    int controller = posix_openpt(O_RDWR | O_NOCTTY), status;
+    pid_t pid;
+
+    (void)state;
+    if (controller < 0 || grantpt(controller) || unlockpt(controller))
+        skip(); /* no terminals here */
+    pid = fork();
+    if (pid == 0)
+        lead(ptsname(controller));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(controller);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +180,7 @@ int main(void)
         cmocka_unit_test(test_signals_of_failure_have_exit_codes_and_a_line),
         cmocka_unit_test(test_signals_pipe_is_only_counted),
         cmocka_unit_test(test_signals_term_stays_ignored_where_it_was),
+        cmocka_unit_test(test_signals_term_in_background_restores_terminal_and_kills),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

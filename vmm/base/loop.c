@@ -62,7 +62,7 @@ static int explain(int rc, struct err *e)
         return err_set(
             e, rc,
             "io_uring is forbidden on this host: set the sysctl kernel.io_uring_disabled to "
-            "0, and allow io_uring_setup in any seccomp profile around this process. %s",
+            "0, and allow io_uring_* in any seccomp profile around this process. %s",
             err_os(rc));
     case -ENOSYS:
         return err_set(e, rc,
@@ -131,6 +131,13 @@ int loop_create(struct loop **out, struct err *e)
     loop->deferred_end = &loop->deferred;
     loop->wake.done = wake_done;
     arm_wake(loop);
+    /* Submitted here, so that a filter that allows to make a ring but not to use it is an error of
+     * the start and not a loop that spins. */
+    rc = io_uring_submit(&loop->ring);
+    if (rc < 0) {
+        loop_destroy(loop);
+        return explain(rc, e);
+    }
     *out = loop;
     return 0;
 }

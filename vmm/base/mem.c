@@ -33,6 +33,16 @@ static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
     return size == 0;
 }
 
+/*
+ * Huge pages of the pool are not reserved, as clients of Firecracker know it, so touching one that
+ * is not there is SIGBUS. The first, which every boot writes to, is asked for now: a host without
+ * any is an error of the start.
+ */
+static int take_first_huge_page(void *map)
+{
+    return madvise(map, HUGE_PAGE, MADV_POPULATE_WRITE) ? -ENOMEM : 0;
+}
+
 /* Maps `size` bytes whose start is aligned to a huge page, so that the host may back them with
  * such. */
 static uint8_t *map_aligned(struct mem *mem, uint64_t size, enum mem_pages pages)
@@ -80,6 +90,13 @@ int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_
     if (!hva) {
         saved = -errno;
         return err_set(e, saved, "Cannot create mmap region: %s", err_os(saved));
+    }
+    if (pages == MEM_PAGES_HUGETLB_2M && take_first_huge_page(mem->map)) {
+        mem_destroy(mem);
+        return err_set(e, -ENOMEM,
+                       "Cannot create mmap region: the host has no free huge page of 2 MiB (see "
+                       "the sysctl vm.nr_hugepages): %s",
+                       err_os(-ENOMEM));
     }
     if (pages == MEM_PAGES_TRANSPARENT)
         madvise(hva, size, MADV_HUGEPAGE);

@@ -30,8 +30,15 @@ void console_enter_raw(int fd)
 
 void console_restore(void)
 {
+    sigset_t stop, before;
+
     if (!raw)
         return;
     raw = 0;
+    /* We may be in the background by now, where this signal would stop us short of our end. */
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &stop, &before);
     tcsetattr(saved_fd, TCSANOW, &saved);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
