@@ -47,7 +47,7 @@ static const struct schema rate_limiter_schema =
 
 /* ---- /machine-config ---- */
 
-const struct machine_config machine_config_defaults = {.vcpu_count = 1, .mem_size_mib = 128};
+const struct machine_config machine_config_defaults = MACHINE_CONFIG_DEFAULTS;
 
 const char *const huge_pages_names[] = {"None", "Transparent", "2M"};
 _Static_assert(MEM_PAGES_TRANSPARENT == 1 && MEM_PAGES_HUGETLB_2M == 2, "numbered as named");

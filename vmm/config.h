@@ -11,7 +11,10 @@
 #include "vmm/base/mem.h"
 #include "vmm/base/rate_limiter.h"
 
-#define MACHINE_VCPUS_MAX  32
+#define MACHINE_VCPUS_MAX 32
+
+/* Drives that can be configured; a start takes fewer, as many as there are interrupt lines
+ * (machine_build.c), and refuses more in the words that clients know. */
 #define MACHINE_DRIVES_MAX 32
 
 /* The command line when boot_args is absent. */
@@ -37,6 +40,12 @@ struct machine_config {
     enum mem_pages huge_pages;
     enum cpu_template_name cpu_template;
 };
+
+/* What a machine is until it is told otherwise. */
+#define MACHINE_CONFIG_DEFAULTS                                                                    \
+    {                                                                                              \
+        .vcpu_count = 1, .mem_size_mib = 128                                                       \
+    }
 
 /* A custom CPU template (PUT /cpu-config), parsed: what to add to and take from what KVM offers. */
 enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };

@@ -14,11 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct machine_config default_config = {
-    .vcpu_count = 1,
-    .mem_size_mib = 128,
-};
-
 int machine_create(struct machine **out, struct loop *loop, const struct machine_options *options,
                    struct err *e)
 {
@@ -29,7 +24,7 @@ int machine_create(struct machine **out, struct loop *loop, const struct machine
         return err_set(e, -ENOMEM, "Cannot create the machine: %s", err_os(-ENOMEM));
     machine->loop = loop;
     machine->options = *options;
-    machine->config = default_config;
+    machine->config = (struct machine_config)MACHINE_CONFIG_DEFAULTS;
     machine->kernel_fd = machine->initrd_fd = -1;
     machine->kvm.fd = machine->kvm.vm_fd = -1;
     machine->env = (struct virtio_env){.mem = &machine->mem, .loop = loop};
@@ -108,8 +103,8 @@ const struct machine_config *machine_config(const struct machine *machine)
     return &machine->config;
 }
 
-/* O_NONBLOCK: a FIFO must not hang us here; what is no regular file is refused when it is loaded.
- */
+/* O_NONBLOCK: a FIFO must not hang us here; what is no regular file is refused when it
+ * is loaded. */
 static int open_image(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -262,14 +257,16 @@ int machine_start(struct machine *machine, struct err *e)
 {
     int rc;
 
-    timeline_stamp(TIMELINE_CONFIG);
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
     if (!machine->boot_source.kernel_path)
         return err_set(e, -EINVAL, "Cannot start microvm without kernel configuration.");
+    timeline_stamp(TIMELINE_CONFIG);
     rc = machine_build(machine, e);
-    if (rc)
+    if (rc) {
+        timeline_forget(TIMELINE_CONFIG);
         return rc;
+    }
     machine->state = MACHINE_RUNNING;
     if (machine->options.console_input) {
         console_enter_raw(STDIN_FILENO);

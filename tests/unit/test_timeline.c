@@ -33,6 +33,19 @@ static void test_timeline_first_stamp_wins(void **state)
     assert_int_equal(timeline_ns(TIMELINE_GUEST), first);
 }
 
+static void test_timeline_forget_leaves_only_earlier_stages(void **state)
+{
+    (void)state;
+    timeline_stamp(TIMELINE_API);
+    timeline_stamp(TIMELINE_CONFIG);
+    timeline_stamp(TIMELINE_KERNEL);
+    timeline_forget(TIMELINE_CONFIG);
+
+    assert_int_not_equal(timeline_ns(TIMELINE_API), 0);
+    assert_int_equal(timeline_ns(TIMELINE_CONFIG), 0);
+    assert_int_equal(timeline_ns(TIMELINE_KERNEL), 0);
+}
+
 static void test_timeline_stages_have_distinct_names(void **state)
 {
     (void)state;
@@ -50,6 +63,7 @@ int main(void)
         cmocka_unit_test(test_timeline_stage_not_reached_is_zero),
         cmocka_unit_test(test_timeline_stamp_is_monotonic_clock),
         cmocka_unit_test(test_timeline_first_stamp_wins),
+        cmocka_unit_test(test_timeline_forget_leaves_only_earlier_stages),
         cmocka_unit_test(test_timeline_stages_have_distinct_names),
     };
 

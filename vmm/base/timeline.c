@@ -18,6 +18,12 @@ void timeline_stamp(enum timeline_stage stage)
         stamp[stage] = now_ns();
 }
 
+void timeline_forget(enum timeline_stage first)
+{
+    for (unsigned i = first; i < TIMELINE_COUNT; i++)
+        stamp[i] = 0;
+}
+
 uint64_t timeline_ns(enum timeline_stage stage)
 {
     return stamp[stage];

@@ -27,6 +27,9 @@ enum timeline_stage {
 
 void timeline_stamp(enum timeline_stage stage);
 
+/* Forgets a stage and all that follow it: a start that failed may be tried again. */
+void timeline_forget(enum timeline_stage first);
+
 /* CLOCK_MONOTONIC ns of the stage, 0 = not reached. */
 uint64_t timeline_ns(enum timeline_stage stage);
 
