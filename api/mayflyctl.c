@@ -5,6 +5,7 @@
  */
 #include "api/client.h"
 #include "api/timeline_draw.h"
+#include "vmm/args.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,8 +17,6 @@
 #include <unistd.h>
 
 #include <sys/ioctl.h>
-
-#define DEFAULT_SOCKET "/run/firecracker.socket"
 
 /* A body from a file or stdin may not be longer: a config is KiB, the metadata store 50. */
 #define INPUT_LIMIT (64 * MIB)
@@ -41,7 +40,8 @@ static const char usage[] =
     "@FILE reads it from a file, - from standard input. `timeline` draws where the time of the\n"
     "boot went (GET /timeline).\n"
     "\n"
-    "  -s, --socket PATH      the socket (default: $MAYFLY_SOCKET, else " DEFAULT_SOCKET ")\n"
+    "  -s, --socket PATH      the socket (default: $MAYFLY_SOCKET, else " ARGS_DEFAULT_API_SOCK
+    ")\n"
     "  -w, --wait-socket MS   wait that long for the socket to appear and accept\n"
     "  -v, --trace            show the same request as a curl command first\n"
     "  -b, --body             print only the answer's body, as it came\n"
@@ -367,7 +367,7 @@ static int timeline(const struct options *o)
 int main(int argc, char **argv)
 {
     const char *from_environment = getenv("MAYFLY_SOCKET");
-    struct options o = {.socket = from_environment ? from_environment : DEFAULT_SOCKET};
+    struct options o = {.socket = from_environment ? from_environment : ARGS_DEFAULT_API_SOCK};
     int rc = parse_options(argc, argv, &o), n = argc - optind;
     char **args = argv + optind;
 
