@@ -26,8 +26,8 @@
 
 #define FLUSH_LIMIT_NS NSEC_PER_SEC
 
-/* Due to a client, in order: a request to be handled, or (request NULL) text to be sent as it is.
- */
+/* Due to a client, in order: a request to be handled, or (request NULL) text to be sent as
+ * it is. */
 struct pending {
     struct pending *next;
     struct http_request *request;
@@ -86,8 +86,8 @@ static void drop_pending(struct conn *conn)
     conn->end = &conn->first;
 }
 
-/* Queues a request, or text; takes it over. Without memory the client is cut off: it must not wait.
- */
+/* Queues a request, or text; takes it over. Without memory the client is cut off: it must
+ * not wait. */
 static void push_pending(struct conn *conn, struct http_request *request, char *text, size_t len)
 {
     struct pending *p = malloc(sizeof(*p));
@@ -377,7 +377,7 @@ static void add_connection(struct api_server *server, int fd)
 static void start_accept(struct api_server *server)
 {
     server->accepting = true;
-    loop_accept_one(server->loop, &server->accept_op, server->fd);
+    loop_accept(server->loop, &server->accept_op, server->fd);
 }
 
 static void pause_done(struct op *op, int res, bool more)

@@ -72,7 +72,8 @@ static void count(uint64_t *counter)
 
 /* ---- work of the loop thread ----------------------------------------------------------------- */
 
-bool virtio_dev_may_run(const struct virtio_dev *dev)
+/* Whether the device may start something: active, not broken, not held. */
+static bool may_run(const struct virtio_dev *dev)
 {
     return dev->active && !dev->broken && dev->holds == 0;
 }
@@ -80,7 +81,7 @@ bool virtio_dev_may_run(const struct virtio_dev *dev)
 void virtio_dev_kick(struct virtio_dev *dev, uint32_t q)
 {
     /* A kick that is dropped here because the device is held is made up for by resume. */
-    if (q < dev->ops->n_queues && virtio_dev_may_run(dev) && dev->queue[q].mem)
+    if (q < dev->ops->n_queues && may_run(dev) && dev->queue[q].mem)
         dev->ops->kick(dev, q);
 }
 
@@ -134,7 +135,7 @@ bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, 
 {
     enum vq_result result;
 
-    if (!virtio_dev_may_run(dev))
+    if (!may_run(dev))
         return false;
     result = virtqueue_pop(&dev->queue[q], chain, iov, room);
     if (result != VQ_OK && result != VQ_EMPTY)
@@ -161,7 +162,7 @@ unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
     virtqueue_kicks_off(vq);
     while (served < share && (result = serve(dev, q)) == VIRTIO_SERVED)
         served++;
-    if (result == VIRTIO_LATER || !virtio_dev_may_run(dev))
+    if (result == VIRTIO_LATER || !may_run(dev))
         return served;
     /* Not a loop of our own: a guest that moves its index to and fro would keep us in it. */
     if (result == VIRTIO_SERVED || virtqueue_kicks_on(vq))
@@ -387,7 +388,7 @@ void virtio_dev_drain(struct virtio_dev *dev)
 
 void virtio_dev_resume(struct virtio_dev *dev)
 {
-    if (dev->holds == 0 || --dev->holds > 0 || !virtio_dev_may_run(dev))
+    if (dev->holds == 0 || --dev->holds > 0 || !may_run(dev))
         return;
     if (dev->ops->resume)
         dev->ops->resume(dev);

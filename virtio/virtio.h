@@ -168,9 +168,6 @@ unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
 /* Kicks queue q from a later turn of the loop: for a device that has done its share of one turn. */
 void virtio_dev_kick_later(struct virtio_dev *dev, unsigned q);
 
-/* Whether the device may start something: active, not broken, not held. */
-bool virtio_dev_may_run(const struct virtio_dev *dev);
-
 /* Around every operation that outlives the call that started it. */
 void virtio_dev_op_begin(struct virtio_dev *dev);
 void virtio_dev_op_end(struct virtio_dev *dev);

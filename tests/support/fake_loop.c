@@ -118,8 +118,8 @@ static bool is_idle_verb(const struct fake_op *op)
 {
     if (op->cancelled)
         return false;
-    return op->verb == FAKE_POLL || op->verb == FAKE_POLL_OUT || op->verb == FAKE_ACCEPT ||
-           op->verb == FAKE_RECV || op->verb == FAKE_TIMER;
+    return op->verb == FAKE_POLL || op->verb == FAKE_ACCEPT || op->verb == FAKE_RECV ||
+           op->verb == FAKE_TIMER;
 }
 
 /* Completes the oldest operation that ends by itself; false if there is none. */
@@ -264,11 +264,6 @@ void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot)
     start(loop, FAKE_POLL, op, fd)->multishot = multishot;
 }
 
-void loop_poll_out(struct loop *loop, struct op *op, int fd)
-{
-    start(loop, FAKE_POLL_OUT, op, fd);
-}
-
 static void start_vector(struct loop *loop, enum fake_verb verb, struct op *op, int fd,
                          const struct iovec *iov, unsigned count, uint64_t offset)
 {
@@ -310,7 +305,7 @@ void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t
 
 void loop_accept(struct loop *loop, struct op *op, int fd)
 {
-    start(loop, FAKE_ACCEPT, op, fd)->multishot = true;
+    start(loop, FAKE_ACCEPT, op, fd);
 }
 
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len)

@@ -11,7 +11,6 @@
 
 enum fake_verb {
     FAKE_POLL,
-    FAKE_POLL_OUT,
     FAKE_READV,
     FAKE_WRITEV,
     FAKE_FSYNC,

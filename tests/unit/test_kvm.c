@@ -246,7 +246,6 @@ static void test_kvm_vm_create_registers_every_region(void **state)
     (void)state;
     create_vm(&kvm, &mem, MEM_HOLE32_START + 64 * MIB, false);
 
-    assert_true(kvm.xsave_size >= 4096);
     /* Each slot is taken: one more at the same addresses overlaps. */
     for (unsigned i = 0; i < mem.count; i++) {
         struct kvm_userspace_memory_region again = {

@@ -18,8 +18,7 @@
 struct kvm {
     int fd; /* /dev/kvm */
     int vm_fd;
-    uint32_t run_size;   /* of a vCPU's shared kvm_run mapping */
-    uint32_t xsave_size; /* of KVM_GET_XSAVE2, at least 4096 */
+    uint32_t run_size; /* of a vCPU's shared kvm_run mapping */
 };
 
 /* Opens /dev/kvm and checks its version. The sentence says what to do. */
@@ -67,10 +66,12 @@ int kvm_post_port_writes(const struct kvm *kvm, uint16_t port, unsigned count,
 /* Raises and lowers a GSI, as the irq_line of that GSI does (owner: the struct kvm). Any thread. */
 void kvm_pulse_irq(void *kvm, uint32_t gsi);
 
-/* A 4-byte write of `value` to MMIO address `addr` signals `fd` without an exit to user space. */
+/* A 4-byte write of `value` to MMIO address `addr` signals `fd` without an exit to user space;
+ * `assign` false takes that back. */
 int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, bool assign,
                   struct err *e) __must_check;
 
+/* Closes what is open; the fields are -1 then. */
 void kvm_close(struct kvm *kvm);
 
 #endif

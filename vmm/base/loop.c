@@ -308,14 +308,6 @@ void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot)
     io_uring_sqe_set_data(sqe, op);
 }
 
-void loop_poll_out(struct loop *loop, struct op *op, int fd)
-{
-    struct io_uring_sqe *sqe = get_sqe(loop);
-
-    io_uring_prep_poll_add(sqe, fd, POLLOUT);
-    io_uring_sqe_set_data(sqe, op);
-}
-
 void loop_readv(struct loop *loop, struct op *op, int fd, const struct iovec *iov, unsigned count,
                 uint64_t offset)
 {
@@ -352,14 +344,6 @@ void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t
 }
 
 void loop_accept(struct loop *loop, struct op *op, int fd)
-{
-    struct io_uring_sqe *sqe = get_sqe(loop);
-
-    io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
-    io_uring_sqe_set_data(sqe, op);
-}
-
-void loop_accept_one(struct loop *loop, struct op *op, int fd)
 {
     struct io_uring_sqe *sqe = get_sqe(loop);
 

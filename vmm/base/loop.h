@@ -55,6 +55,8 @@ struct batch_hook {
  * where the host forbids io_uring, with a sentence that names kernel.io_uring_disabled.
  */
 int loop_create(struct loop **loop, struct err *e) __must_check;
+
+/* After loop_run; what is still in the ring ends without a completion. NULL is accepted. */
 void loop_destroy(struct loop *loop);
 
 /* The machine lock. A leaf of nothing: only the log's lock is taken inside it. */
@@ -87,8 +89,6 @@ bool loop_is_current(const struct loop *loop);
 /* POLLIN on fd, once or (multishot) until cancelled; a multishot that ends with more == false is
  * re-armed by its owner. The kernel never reads the fd: an eventfd's counter just grows. */
 void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot);
-/* As loop_poll, once, for POLLOUT. */
-void loop_poll_out(struct loop *loop, struct op *op, int fd);
 
 /* iov must stay valid until completion. offset -1 = the file's own position. */
 void loop_readv(struct loop *loop, struct op *op, int fd, const struct iovec *iov, unsigned count,
@@ -100,18 +100,20 @@ void loop_fsync(struct loop *loop, struct op *op, int fd, bool datasync);
 /* fallocate(2) with its mode bits: discard and write-zeroes. */
 void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t offset,
                     uint64_t len);
-/* Multishot accept, close-on-exec: each connection is a completion with its descriptor. */
+/* Accepts one connection: its descriptor, close-on-exec, is the result. */
 void loop_accept(struct loop *loop, struct op *op, int fd);
-/* Accepts one connection: its descriptor is the result. */
-void loop_accept_one(struct loop *loop, struct op *op, int fd);
+/* recv(2) and send(2), without SIGPIPE; the buffer must stay valid until completion. */
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len);
 void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t len);
-/* Completes with -ETIME after ns nanoseconds (CLOCK_MONOTONIC). One at a time per op. */
+
 struct loop_timer {
     struct op op;    /* first: `done` gets this */
     int64_t spec[2]; /* the kernel's struct __kernel_timespec, read when submitted */
-    bool armed;      /* owned by the caller's `done`, which clears it */
+    bool armed;      /* set by the start, cleared by the owner's `done` */
 };
+
+/* Completes with -ETIME after ns nanoseconds (CLOCK_MONOTONIC), with -ECANCELED after loop_cancel.
+ * One at a time per timer. */
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ns);
 
 /* Asks for op's end: its last completion comes with -ECANCELED, or with its result if that was

@@ -105,7 +105,7 @@ void aml_eisa_id(struct aml *aml, const char *id)
     put(aml, bytes, sizeof(bytes));
 }
 
-void aml_buffer(struct aml *aml, const void *bytes, size_t len)
+static void put_buffer(struct aml *aml, const void *bytes, size_t len)
 {
     size_t mark;
 
@@ -213,5 +213,5 @@ void aml_resources(struct aml *aml, const struct aml_resources *use)
     const uint8_t end[] = {TAG_END, 0 /* no checksum */};
 
     collect(&all, end, sizeof(end));
-    aml_buffer(aml, all.bytes, all.len);
+    put_buffer(aml, all.bytes, all.len);
 }

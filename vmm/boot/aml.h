@@ -28,7 +28,6 @@ void aml_name(struct aml *aml, const char *name); /* the value follows */
 void aml_integer(struct aml *aml, uint64_t value);
 void aml_string(struct aml *aml, const char *text); /* ASCII */
 void aml_eisa_id(struct aml *aml, const char *id);  /* "PNP0501": three letters, four hex digits */
-void aml_buffer(struct aml *aml, const void *bytes, size_t len);
 
 /* Things that hold others: each returns a mark for aml_end(). */
 size_t aml_scope_system_bus(struct aml *aml); /* \_SB_ */

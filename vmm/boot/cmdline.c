@@ -44,7 +44,8 @@ static __printf(2, 3) void addf(struct cmdline *line, const char *fmt, ...)
     add(line, words, MIN((size_t)len, sizeof(words) - 1));
 }
 
-size_t cmdline_kernel_part(const char *args)
+/* The length of the part of `args` that is for the kernel: up to a word `--` outside of quotes. */
+static size_t kernel_part(const char *args)
 {
     bool quoted = false;
 
@@ -62,7 +63,7 @@ size_t cmdline_kernel_part(const char *args)
 
 bool cmdline_has(const char *args, const char *word)
 {
-    size_t end = cmdline_kernel_part(args), len = strlen(word);
+    size_t end = kernel_part(args), len = strlen(word);
 
     for (size_t i = 0; i + len <= end; i++) {
         char after = i + len < end ? args[i + len] : ' ';
@@ -143,7 +144,7 @@ int boot_args_check(const char *args, struct err *e)
 
 int cmdline_compose(struct cmdline *line, const struct boot_request *request, struct err *e)
 {
-    size_t for_kernel = cmdline_kernel_part(request->args);
+    size_t for_kernel = kernel_part(request->args);
     const char *for_init = request->args + for_kernel;
     int rc;
 

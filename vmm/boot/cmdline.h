@@ -24,7 +24,4 @@ int cmdline_compose(struct cmdline *line, const struct boot_request *request,
 /* Whether the kernel's part of `args` has `word`, with a value or without. */
 bool cmdline_has(const char *args, const char *word);
 
-/* The length of the part of `args` that is for the kernel: up to a word `--` outside of quotes. */
-size_t cmdline_kernel_part(const char *args);
-
 #endif

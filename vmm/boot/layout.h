@@ -75,9 +75,6 @@
 #define LAYOUT_IOAPIC_PINS 24
 #define LAYOUT_LAPIC       UINT64_C(0xfee00000)
 
-/* Three pages that kvm-intel wants for itself, at the top of the hole. */
-#define LAYOUT_KVM_TSS UINT64_C(0xfffbd000)
-
 /* Legacy interrupts, wired as on a PC. */
 #define LAYOUT_IRQ_TIMER    0
 #define LAYOUT_IRQ_KEYBOARD 1
