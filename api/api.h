@@ -79,8 +79,7 @@ int api_set_serial(struct api *api, const struct serial_config *config, struct e
 /*
  * The functions of routes.c's rows. `prepare` fills the body with defaults; `check` judges the body
  * before the phase is (its error is answered as it stands); `act` does it (its error is answered
- * behind the row's prefix);
- * `release` frees what the body still owns.
+ * behind the row's prefix); `release` frees what the body still owns.
  */
 typedef void call_prepare(struct call *call);
 typedef int call_check(struct call *call, struct err *e);

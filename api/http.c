@@ -350,8 +350,8 @@ char *http_answer_format(const struct http_answer *a, size_t *len)
     return text;
 }
 
-/* Not quite JSON: a line feed stands inside the string, and what the client sent stands as it was.
- */
+/* Not quite JSON: a line feed stands inside the string, and what the client sent stands as
+ * it was. */
 char *http_error_format(struct http_error *error, size_t *len)
 {
     static const char before[] = "{ \"error\": \"",

@@ -4,11 +4,10 @@
  * buffer. Our own pass (http_head.h) judges each head, llhttp parses what it lets through. Pure: no
  * sockets.
  *
- * A reader is filled and asked in turn:
- *     http_reader_space -> receive into it -> http_reader_received -> http_reader_next until
- * HTTP_FOUND_NOTHING What it finds, and in which order, does not depend on how the stream was cut,
- * with one exception on purpose: behind an error everything else received by then is dropped,
- * because clients count on that.
+ * A reader is filled and asked in turn: http_reader_space, receive into it, http_reader_received,
+ * then http_reader_next until HTTP_FOUND_NOTHING. What it finds, and in which order, does not
+ * depend on how the stream was cut, with one exception on purpose: behind an error everything else
+ * received by then is dropped, because clients count on that.
  */
 #ifndef MAYFLY_API_HTTP_H
 #define MAYFLY_API_HTTP_H
@@ -45,8 +44,8 @@ struct http_reader;
 struct http_reader *http_reader_create(size_t max_payload);
 void http_reader_destroy(struct http_reader *reader);
 
-/* Where the next bytes of the stream belong: *len > 0. Valid until http_reader_received or _next.
- */
+/* Where the next bytes of the stream belong: *len > 0. Valid until http_reader_received
+ * or _next. */
 void http_reader_space(struct http_reader *reader, char **at, size_t *len);
 
 /* n bytes have been put there. */

@@ -7,10 +7,9 @@
  *
  * The rules, none of them from RFC 9112:
  *  - a line is at most 1024 bytes with its CRLF, and only CRLF ends one;
- *  - GET, PUT, PATCH, DELETE and HTTP/1.0, HTTP/1.1, each to the letter, with one space between the
- * parts;
+ *  - GET, PUT, PATCH, DELETE and HTTP/1.0, HTTP/1.1, each to the letter, one space between parts;
  *  - the target is taken as it is, query included; "http://host/path" is "/path", and what has no
- * path of that kind ("name", "http://host", "https://host/path") is "/";
+ *    path of that kind ("name", "http://host", "https://host/path") is "/";
  *  - Content-Length is an unsigned 32-bit number, '+' allowed; the last one counts;
  *  - Transfer-Encoding is ignored (so chunked means no body), as is every header not named here;
  *  - Accept-Encoding may not be empty or forbid "identity".

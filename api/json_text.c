@@ -200,8 +200,8 @@ static int fail_word_type(struct json_cursor *c, const char *word, const char *s
     return json_fail_here(c, "invalid type: %s, expected %s", shown, expected);
 }
 
-/* The value whose first byte is next has the wrong type; scalars are read first, brackets are not.
- */
+/* The value whose first byte is next has the wrong type; scalars are read first, brackets
+ * are not. */
 static int fail_type(struct json_cursor *c, const char *expected)
 {
     int next = json_look(c);
@@ -335,8 +335,8 @@ static int after_comma(struct json_cursor *c, bool array)
     return 1;
 }
 
-/* Whether the innermost level goes on: 1 with the cursor at the next member or element, 0, -EINVAL.
- */
+/* Whether the innermost level goes on: 1 with the cursor at the next member or element,
+ * 0, -EINVAL. */
 static int next_item(struct json_cursor *c, bool array)
 {
     bool *first;

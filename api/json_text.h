@@ -17,8 +17,10 @@
  *
  * Pattern for an object:
  *     if (json_enter(c, "struct Vm") == JSON_KIND_OBJECT) {
- *         while ((more = json_next_key(c, &key)) > 0) { look `key` up; read its value with one verb
- * } if (more == 0) complain about what is missing
+ *         while ((more = json_next_key(c, &key)) > 0)
+ *             ...look `key` up and read its value with one verb...
+ *         if (more == 0)
+ *             ...complain about what is missing...
  *     }
  *     json_leave(c);
  * and at the end json_finish(c), which refuses whatever follows the value.
@@ -80,8 +82,8 @@ int json_finish(struct json_cursor *c);
  */
 char *json_error(const struct json_cursor *c);
 
-/* What kind of value comes next; reads the ':' and white space before it, never an error by itself.
- */
+/* What kind of value comes next; reads the ':' and white space before it, never an error
+ * by itself. */
 enum json_kind json_peek(struct json_cursor *c);
 
 /*
@@ -152,8 +154,8 @@ char *json_quote(const char *s, size_t len);
 int json_fail(struct json_cursor *c, const char *fmt, ...) __printf(2, 3);
 int json_fail_here(struct json_cursor *c, const char *fmt, ...) __printf(2, 3);
 
-/* The value that comes next has the wrong type: "invalid type: string \"x\", expected <expected>".
- */
+/* The value that comes next has the wrong type: "invalid type: string \"x\",
+ * expected <expected>". */
 int json_fail_type(struct json_cursor *c, const char *expected);
 
 /* "unknown field `x`, expected one of `a`, `b`, `c`" (what: "field" or "variant"), as json_fail. */

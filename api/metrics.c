@@ -73,8 +73,8 @@ static void write_aggregate(struct json_writer *w, const struct metric_agg *now,
     json_write_end(w, '}');
 }
 
-/* A group is words, and three of them for an aggregate: `now` and `last` walk along with the rows.
- */
+/* A group is words, and three of them for an aggregate: `now` and `last` walk along with
+ * the rows. */
 static void write_group(struct json_writer *w, const struct row *rows, size_t count,
                         const void *group, const void *last_group)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mmds_store.c: one jansson value, checked against its limit before it takes the old one's place.
- */
+/* mmds_store.c: one jansson value, checked against its limit before it takes the old
+ * one's place. */
 #include "api/mmds_store.h"
 
 #include "api/json_text.h"

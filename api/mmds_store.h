@@ -17,9 +17,11 @@ void mmds_store_destroy(struct mmds_store *store);
 /*
  * PUT: any JSON value takes the place of the old one. PATCH: merged into it by RFC 7396; nothing to
  * merge into before the first PUT. Refusals change nothing, and e->text is the sentence that
- * clients get: -EINVAL  the text is not JSON; the text is the reader's alone ("key must be a string
- * at line 1 ..."), to which the caller adds the words it uses for every request body -EFBIG   over
- * the limit (413) -ENOENT  PATCH before PUT ("MMDS error: ...")
+ * clients get:
+ *  - -EINVAL: not JSON; the sentence is the reader's alone ("key must be a string at line 1 ..."),
+ *    to which the caller adds the words that it uses for every request body;
+ *  - -EFBIG: over the limit (413);
+ *  - -ENOENT: PATCH before PUT ("MMDS error: ...").
  */
 int mmds_store_put(struct mmds_store *store, const char *text, size_t len,
                    struct err *e) __must_check;

@@ -178,8 +178,8 @@ int call_answer(struct call *call, struct json_writer *w, struct err *e)
 
 #define SEGMENTS 4
 
-/* Cut into segments, in place; those that are not there are NULL. A slash at the end is no segment.
- */
+/* Cut into segments, in place; those that are not there are NULL. A slash at the end is
+ * no segment. */
 static void split(char *path, const char *segment[SEGMENTS])
 {
     path += strspn(path, "/");

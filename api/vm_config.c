@@ -132,8 +132,8 @@ static void write_empty_list(struct json_writer *w, const char *key)
     json_write_end(w, ']');
 }
 
-/* Always null: cpu-config, logger and metrics, as in Firecracker; the devices that are not built.
- */
+/* Always null: cpu-config, logger and metrics, as in Firecracker; the devices that are
+ * not built. */
 void vm_config_write(struct json_writer *w, const struct machine *machine)
 {
     static const char *const before[] = {"cpu-config", "logger"};

@@ -183,8 +183,8 @@ static char *copy_string(const char *string, bool *failed)
     return copy;
 }
 
-/* A bucket that limits nothing is no bucket, and a burst of nothing is none; so the user sees it.
- */
+/* A bucket that limits nothing is no bucket, and a burst of nothing is none; so the user
+ * sees it. */
 static void normalise(struct token_bucket_config *bucket, bool *has)
 {
     *has = *has && bucket->size > 0 && bucket->refill_ms > 0;

@@ -39,8 +39,8 @@ union blk_segments {
     union blk_segments *next_free;
 };
 
-/* A request that the ring has. Few segments have room in the slot, many get an array of the pool.
- */
+/* A request that the ring has. Few segments have room in the slot, many get an array of
+ * the pool. */
 #define SLOT_SEGMENTS 6
 struct blk_slot {
     struct op op;
@@ -68,7 +68,7 @@ static size_t take_front(struct iovec **iov, unsigned *count, void *to, size_t l
 {
     size_t done = 0;
 
-    while (done<len && * count> 0) {
+    while (*count > 0 && done < len) {
         size_t n = MIN((*iov)->iov_len, len - done);
 
         memcpy((uint8_t *)to + done, (*iov)->iov_base, n);

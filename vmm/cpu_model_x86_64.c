@@ -68,8 +68,8 @@ int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
     ret = apply_template(model, config, cpu_template, e);
     if (ret < 0)
         return ret;
-    if (leaf0) { /* A template may not change the vendor: instructions differ, not only their bits.
-                  */
+    /* A template may not change the vendor: instructions differ, not only their bits. */
+    if (leaf0) {
         leaf0->ebx = vendor.ebx;
         leaf0->ecx = vendor.ecx;
         leaf0->edx = vendor.edx;

@@ -16,8 +16,8 @@
 int cpu_template_check_capabilities(const struct cpu_template *cpu_template, const struct kvm *kvm,
                                     struct err *e) __must_check;
 
-/* Whether the template (arg; may be NULL) drops a required capability: for kvm_check_capabilities.
- */
+/* Whether the template (arg; may be NULL) drops a required capability:
+ * for kvm_check_capabilities. */
 bool cpu_template_waives(void *arg, unsigned number);
 
 /* Applies the template's CPUID part. -EINVAL when it changes a leaf that KVM does not offer. */

@@ -407,8 +407,8 @@ static size_t find_frequency(const char *brand, const char **start)
     return 0;
 }
 
-/* A generic name with the host's nominal frequency, so that guests cannot tell models apart by it.
- */
+/* A generic name with the host's nominal frequency, so that guests cannot tell models apart
+ * by it. */
 static void intel_brand(const struct cpuid_machine *machine, char brand[BRAND_LEN + 1])
 {
     char host[BRAND_LEN + 1] = {0};

@@ -3,8 +3,8 @@
  * machine.h owns the microVM: everything it is made of, its lifecycle, and the calls by which the
  * API, the config file and the command line shape and steer it.
  *
- *      NOT_STARTED --start--> RUNNING <--pause/resume--> PAUSED        any --guest ends, error-->
- * STOPPED
+ *      NOT_STARTED --start--> RUNNING <--pause, resume--> PAUSED
+ *      RUNNING, PAUSED --the guest ends or fails--> STOPPED
  *
  * Every function: loop thread (or the main thread before loop_run), machine lock held.
  * Configuration calls copy what they are given, open files at once, and on error change nothing.
@@ -27,17 +27,21 @@ struct machine_options {
 
 struct machine;
 
+/* Makes a machine with the default configuration; `loop` is borrowed. -ENOMEM. */
 int machine_create(struct machine **machine, struct loop *loop,
                    const struct machine_options *options, struct err *e) __must_check;
+/* Before the start only (tests): a machine that has run ends with the process. NULL is accepted. */
 void machine_destroy(struct machine *machine);
 
 enum machine_state machine_state(const struct machine *machine);
 
 /* Configuration, before the start. Getters return what was configured (defaults before that). */
+/* -EINVAL when the numbers do not go together. */
 int machine_set_config(struct machine *machine, const struct machine_config *config,
                        struct err *e) __must_check;
 const struct machine_config *machine_config(const struct machine *machine);
 
+/* Opens kernel and initrd; what is in them is judged at the start. */
 int machine_set_boot_source(struct machine *machine, const struct boot_source *source,
                             struct err *e) __must_check;
 /* kernel_path == NULL: not configured yet. */
@@ -47,18 +51,21 @@ const struct boot_source *machine_boot_source(const struct machine *machine);
  * round. */
 void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template);
 
-/* Adds a drive, or replaces the one of that id. */
+/* Adds a drive, or replaces the one of that id. The root drive becomes the first. -EEXIST for a
+ * second root, -ENOSPC, and the errors of blk_create. */
 int machine_set_drive(struct machine *machine, const struct blk_config *config,
                       struct err *e) __must_check;
 unsigned machine_drive_count(const struct machine *machine);
 struct blk *machine_drive(const struct machine *machine, unsigned index);
 struct blk *machine_find_drive(const struct machine *machine, const char *id);
 
+/* Adds the entropy device or replaces it. */
 int machine_set_entropy(struct machine *machine, const struct rng_config *config,
                         struct err *e) __must_check;
 /* NULL = no entropy device. */
 const struct rng_config *machine_entropy(const struct machine *machine);
 
+/* Where the console's output goes, and its limit; the errors are those of stream_open. */
 int machine_set_serial(struct machine *machine, const struct serial_config *config,
                        struct err *e) __must_check;
 

@@ -64,8 +64,8 @@ int msr_set_boot_values(int vcpu_fd, struct err *e)
     return 0;
 }
 
-/* One batch: read, change, write. KVM stops at the first register that it refuses and says which.
- */
+/* One batch: read, change, write. KVM stops at the first register that it refuses and
+ * says which. */
 static int modify_batch(int vcpu_fd, const struct msr_modifier *modifier, uint32_t count,
                         struct err *e)
 {

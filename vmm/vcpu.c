@@ -41,6 +41,8 @@ static struct kvm_coalesced_mmio_ring *posted_ring(const struct kvm *kvm, const 
 
 int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struct err *e)
 {
+    int rc;
+
     all->count = 0;
     pthread_cond_init(&all->go, NULL);
     for (unsigned i = 0; i < count; i++) {
@@ -49,12 +51,12 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
 
         vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)i);
         if (vcpu->fd < 0) {
-            err_set(e, -errno, "Cannot create vCPU %u: %s", i, err_os(-errno));
+            rc = err_set(e, -errno, "Cannot create vCPU %u: %s", i, err_os(-errno));
             goto fail;
         }
         run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
         if (run == MAP_FAILED) {
-            err_set(e, -errno, "Cannot map vCPU %u: %s", i, err_os(-errno));
+            rc = err_set(e, -errno, "Cannot map vCPU %u: %s", i, err_os(-errno));
             close(vcpu->fd);
             goto fail;
         }
@@ -70,7 +72,7 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
     return 0;
 fail:
     vcpus_destroy(all);
-    return e->code;
+    return rc;
 }
 
 void vcpus_destroy(struct vcpus *all)
@@ -115,8 +117,8 @@ static void handle_io(struct vcpu *vcpu)
 void vcpus_flush_posted(struct vcpus *all)
 {
     struct kvm_coalesced_mmio_ring *ring = all->posted;
-    /* Read once: what is posted meanwhile waits for the next flush, so a guest cannot keep us here.
-     */
+    /* Read once: what is posted meanwhile waits for the next flush, so a guest cannot keep
+     * us here. */
     uint32_t last = __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
 
     while (ring->first != last) {
@@ -139,7 +141,6 @@ static void handle_mmio(struct vcpu *vcpu)
     vcpus_flush_posted(vcpu->all);
     claimed = write ? bus_write(mmio, addr, run->mmio.data, run->mmio.len)
                     : bus_read(mmio, addr, run->mmio.data, run->mmio.len);
-
     metrics.vcpu.exit_mmio_read += !write;
     metrics.vcpu.exit_mmio_write += write;
     metric_agg_add(write ? &metrics.vcpu.exit_mmio_write_agg : &metrics.vcpu.exit_mmio_read_agg,

@@ -72,8 +72,8 @@ void vcpus_park(struct vcpus *all);
 /* Lets parked vCPUs run on. Lock held. */
 void vcpus_resume(struct vcpus *all);
 
-/* The machine is over: no vCPU enters the guest again once it has left it. Any thread, lock held.
- */
+/* The machine is over: no vCPU enters the guest again once it has left it. Any thread,
+ * lock held. */
 void vcpus_end(struct vcpus *all);
 
 /* Closes what was created; threads must not have been started. */

@@ -32,8 +32,8 @@ struct bus {
 /* Adds a range (copied). -EEXIST when it overlaps another, -ENOSPC when the bus is full. */
 int bus_add(struct bus *bus, const struct bus_range *range, struct err *e) __must_check;
 
-/* False when nobody claims the access: data is then all zeros (writes: dropped), as on Firecracker.
- */
+/* False when nobody claims the access: data is then all zeros (writes: dropped), as
+ * on Firecracker. */
 bool bus_read(const struct bus *bus, uint64_t addr, void *data, unsigned len);
 bool bus_write(const struct bus *bus, uint64_t addr, const void *data, unsigned len);
 

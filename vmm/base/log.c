@@ -167,8 +167,8 @@ static void put_line(enum log_level level, const char *thread, const char *file,
 static void put_line(enum log_level level, const char *thread, const char *file, int line,
                      const char *fmt, va_list args)
 {
-    /* PIPE_BUF: a longer line could be torn apart by another writer, and bodies can be long anyway.
-     */
+    /* PIPE_BUF: a longer line could be torn apart by another writer, and bodies can be
+     * long anyway. */
     char text[PIPE_BUF];
     size_t n = format_head(text, sizeof(text), level, thread, file, line);
     int more = vsnprintf(text + n, sizeof(text) - n - 1, fmt, args);

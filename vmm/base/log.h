@@ -42,12 +42,12 @@ void log_set_options(const struct log_options *options);
  */
 int log_set_path(const char *path, struct err *e) __must_check;
 
-/* The calling thread's name in the brackets: "main" until set; a string that outlives the thread.
- */
+/* The calling thread's name in the brackets: "main" until set; a string that outlives
+ * the thread. */
 void log_set_thread(const char *name);
 
-/* The level from its name in any case (`Warning` is `Warn`); -EINVAL if there is none of that name.
- */
+/* The level from its name in any case (`Warning` is `Warn`); -EINVAL if there is none of
+ * that name. */
 int log_level_parse(const char *name, enum log_level *level) __must_check;
 
 /* "Info" and so on. */

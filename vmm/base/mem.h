@@ -35,8 +35,8 @@ enum mem_pages {
     MEM_PAGES_HUGETLB_2M,  /* hugetlbfs, no reservation */
 };
 
-/* RAM is at most three pieces: below the 32-bit hole, above it, and above the 64-bit MMIO window.
- */
+/* RAM is at most three pieces: below the 32-bit hole, above it, and above the 64-bit
+ * MMIO window. */
 #define MEM_REGIONS_MAX 3
 
 #define MEM_HOLE32_START (3 * GIB) /* MMIO windows, IOAPIC, LAPIC */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c: four walks over a table of fields. Host and guest are little-endian, as every target is.
- */
+/* state.c: four walks over a table of fields. Host and guest are little-endian, as every
+ * target is. */
 #include "vmm/base/state.h"
 
 #include <errno.h>

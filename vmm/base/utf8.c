@@ -31,8 +31,8 @@ static bool lead_of(unsigned char byte, struct lead *lead)
     return true;
 }
 
-/* The bytes of the sequence at s that fit together; *whole: it is complete. 0: s[0] begins nothing.
- */
+/* The bytes of the sequence at s that fit together; *whole: it is complete. 0: s[0]
+ * begins nothing. */
 static unsigned sequence(const char *s, size_t len, bool *whole)
 {
     struct lead lead;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* utf8.h owns the checking of UTF-8 that clients send: header lines, request targets, JSON strings.
- */
+/* utf8.h owns the checking of UTF-8 that clients send: header lines, request targets,
+ * JSON strings. */
 #ifndef MAYFLY_BASE_UTF8_H
 #define MAYFLY_BASE_UTF8_H
 

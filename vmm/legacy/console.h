@@ -15,8 +15,8 @@
  */
 void console_enter_raw(int fd);
 
-/* Restores the mode, once; harmless when it was never changed. Async-signal-safe: for handlers too.
- */
+/* Restores the mode, once; harmless when it was never changed. Async-signal-safe: for
+ * handlers too. */
 void console_restore(void);
 
 #endif

@@ -44,8 +44,8 @@ extern const struct state_desc i8042_state_desc;
 struct i8042 {
     struct i8042_state state;
     const struct irq_line *irq;
-    void (*reset)(
-        void *owner); /* the guest pulsed the reset line; on its vCPU thread, under the lock */
+    /* The guest pulsed the reset line; on its vCPU thread, under the lock. */
+    void (*reset)(void *owner);
     void *owner;
 };
 

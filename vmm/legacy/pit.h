@@ -36,7 +36,7 @@ struct pit_channel {
     uint32_t reload;  /* 1 to 65536 */
     uint16_t latch;   /* a count that waits to be read */
     uint8_t latched;  /* how many of its bytes are unread */
-    uint8_t status;   /* a status that waits to be read, */
+    uint8_t status;   /* a status that waits to be read, if status_latched */
     uint8_t status_latched;
     uint8_t mode;   /* 0 to 5 */
     uint8_t access; /* 1 low byte, 2 high byte, 3 low then high */

@@ -6,11 +6,13 @@
  * O_NONBLOCK belongs to the open file description, so setting it on standard output would also set
  * it for the shell and every other process that inherited it. Instead:
  *
- *      pipe, FIFO, terminal    opened anew through /proc/self/fd with O_NONBLOCK: a description of
- * our own socket                  MSG_DONTWAIT on each call file, /dev/null, ...    used as it is:
- * these do not wait for a peer, and a file opened anew would start at offset 0 and overwrite what
- * others wrote cannot be opened anew   poll(2) before each call (no /proc; a pipe of another user):
- * right unless another process takes the room or the bytes in between
+ *  - a pipe, FIFO or terminal is opened anew through /proc/self/fd with O_NONBLOCK, which gives a
+ *    description of our own;
+ *  - a socket is used with MSG_DONTWAIT on each call;
+ *  - a file, /dev/null and the like are used as they are: they do not wait for a peer, and a file
+ *    opened anew would start at offset 0 and overwrite what others wrote;
+ *  - what cannot be opened anew (no /proc; a pipe of another user) is asked by poll(2) before each
+ *    call: right unless another process takes the room or the bytes in between.
  *
  * Under the machine lock.
  */
