@@ -5,6 +5,7 @@
  */
 #include "api/api.h"
 #include "api/logger.h"
+#include "api/metrics.h"
 #include "api/routes.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
@@ -659,6 +660,8 @@ static void test_routes_metrics_are_opened_once_and_flushed_on_request(void **st
     fd = open("m", O_RDONLY);
     assert_int_equal(read(fd, text, sizeof(text)), 0);
     f->machine->state = MACHINE_RUNNING;
+    metrics_start(f->api.loop, f->machine); /* not the machine of an earlier test */
+    assert_true(read(fd, text, 1) == 1 && lseek(fd, 0, SEEK_END) > 1);
     assert_done(f, "PUT", "/actions", "{\"action_type\":\"FlushMetrics\"}");
     assert_int_equal(read(fd, text, sizeof(text) - 1), sizeof(text) - 1);
     assert_non_null(strstr(text, ",\"id\":\"vm-1\",\"pro"));
