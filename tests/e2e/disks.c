@@ -395,3 +395,20 @@ E2E(a_limited_bandwidth_holds_the_disk_back, LINUX)
     if (before > 257 || before < 200) /* blocks of 4 KiB */
         FAIL("%llu blocks of 4 KiB went through a bucket of 1 MiB", before);
 }
+
+/* ---- the driver lets go ---- */
+
+E2E(a_driver_unbound_and_bound_again_finds_its_disk_as_it_was, LINUX | SANITIZER)
+{
+    struct vm *vm = vm_new(NULL);
+    linux_drive(vm, "d", disk_new("d", 2), ",\"io_engine\":\"Async\"");
+    linux_boot(vm);
+    ask(vm, "write vda 4096 7");
+    for (int i = 0; i < 3; i++) {
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_blk/unbind virtio0");
+        CHECK(!strstr(ask(vm, "disks"), "vda"));
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_blk/bind virtio0");
+        CHECK_INT(number_of(disk_line(vm, "vda"), "sectors"), 2 * SECTORS_PER_MIB);
+        ask(vm, "verify vda 4096 7");
+    }
+}
