@@ -100,7 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (accepts(schema, text, size - 1, &again) != ok || (error && strcmp(error, again) != 0))
         abort();
     value = json_parse(text, size - 1, &why);
-    if (ok && !value)
+    /* An unknown member is skipped without a look at what its strings and numbers stand for. */
+    if (ok && !value && !schema->lets_unknown)
         abort();
     json_decref(value);
     free(why);
