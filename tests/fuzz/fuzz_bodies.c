@@ -6,9 +6,28 @@
  */
 #include "api/bodies.h"
 #include "api/cpu_template_json.h"
+#include "vmm/base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A digit before an e: a number that may be out of range. */
+static bool has_exponent(const char *text)
+{
+    for (const char *at = text; (at = strpbrk(at, "eE")); at++)
+        if (at > text && at[-1] >= '0' && at[-1] <= '9')
+            return true;
+    return false;
+}
+
+/*
+ * Whether nothing in the text could be wrong inside of strings and numbers alone: a table skips its
+ * unknown members without a look at what those stand for, as clients know it.
+ */
+static bool is_plain(const char *text, size_t len)
+{
+    return utf8_valid_prefix(text, len, NULL) == len && !strchr(text, '\\') && !has_exponent(text);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -100,8 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (accepts(schema, text, size - 1, &again) != ok || (error && strcmp(error, again) != 0))
         abort();
     value = json_parse(text, size - 1, &why);
-    /* An unknown member is skipped without a look at what its strings and numbers stand for. */
-    if (ok && !value && !schema->lets_unknown)
+    if (ok && !value && is_plain(text, size - 1))
         abort();
     json_decref(value);
     free(why);
