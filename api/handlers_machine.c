@@ -7,6 +7,7 @@
 #include "vmm/base/timeline.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- questions ---- */
@@ -73,9 +74,23 @@ int act_machine_get(struct call *call, struct err *e)
     return call_answer(call, &w, e);
 }
 
-/* An addition to Firecracker's API: the stages of the start that have been reached. */
+static void write_stage(struct json_writer *w, const char *name, uint64_t ns)
+{
+    json_write_begin(w, '{');
+    json_write_key(w, "name");
+    json_write_string(w, name);
+    json_write_key(w, "us");
+    json_write_unsigned(w, (ns - timeline_ns(TIMELINE_EXEC)) / NSEC_PER_USEC);
+    json_write_end(w, '}');
+}
+
+/*
+ * An addition to Firecracker's API: the stages of the start that have been reached, then the
+ * guest's own stamps.
+ */
 int act_timeline(struct call *call, struct err *e)
 {
+    const struct timeline_guest *stamp;
     struct json_writer w;
 
     json_writer_open(&w);
@@ -83,14 +98,14 @@ int act_timeline(struct call *call, struct err *e)
     json_write_key(&w, "stages");
     json_write_begin(&w, '[');
     for (enum timeline_stage stage = 0; stage < TIMELINE_COUNT; stage++) {
-        if (timeline_ns(stage) == 0)
-            continue;
-        json_write_begin(&w, '{');
-        json_write_key(&w, "name");
-        json_write_string(&w, timeline_name(stage));
-        json_write_key(&w, "us");
-        json_write_unsigned(&w, (timeline_ns(stage) - timeline_ns(TIMELINE_EXEC)) / NSEC_PER_USEC);
-        json_write_end(&w, '}');
+        if (timeline_ns(stage))
+            write_stage(&w, timeline_name(stage), timeline_ns(stage));
+    }
+    for (unsigned i = 0; (stamp = timeline_guest(i)); i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "guest_%u", stamp->value);
+        write_stage(&w, name, stamp->ns);
     }
     json_write_end(&w, ']');
     json_write_end(&w, '}');

@@ -297,6 +297,9 @@ static void test_routes_timeline_has_the_stages_that_were_reached(void **state)
     kernel = strstr(f->response.body, "{\"name\":\"kernel\",\"us\":");
     assert_true(exec && kernel && exec < kernel);
     assert_null(strstr(f->response.body, "\"memory\""));
+    timeline_stamp_guest(9);
+    assert_int_equal(ask(f, "GET", "/timeline", NULL), 200);
+    assert_non_null(strstr(f->response.body, "{\"name\":\"guest_9\",\"us\":"));
 }
 
 /* ---- machine configuration ---- */

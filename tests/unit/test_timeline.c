@@ -24,13 +24,32 @@ static void test_timeline_first_stamp_wins(void **state)
     uint64_t first;
 
     (void)state;
-    timeline_stamp(TIMELINE_GUEST);
-    first = timeline_ns(TIMELINE_GUEST);
+    timeline_stamp(TIMELINE_VM);
+    first = timeline_ns(TIMELINE_VM);
     while (now_ns() == first)
         ;
-    timeline_stamp(TIMELINE_GUEST);
+    timeline_stamp(TIMELINE_VM);
 
-    assert_int_equal(timeline_ns(TIMELINE_GUEST), first);
+    assert_int_equal(timeline_ns(TIMELINE_VM), first);
+}
+
+static void test_timeline_keeps_the_first_stamp_of_each_guest_value_until_it_is_full(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    timeline_stamp_guest(7);
+    first = timeline_guest(0)->ns;
+    while (now_ns() == first)
+        ;
+    for (unsigned value = 0; value < 3 * TIMELINE_GUEST_MAX; value++)
+        timeline_stamp_guest((uint8_t)value);
+
+    assert_int_equal(timeline_guest(0)->ns, first);
+    assert_int_equal(timeline_guest(0)->value, 7);
+    assert_int_equal(timeline_guest(1)->value, 0);
+    assert_int_equal(timeline_guest(TIMELINE_GUEST_MAX - 1)->value, TIMELINE_GUEST_MAX - 1);
+    assert_null(timeline_guest(TIMELINE_GUEST_MAX));
 }
 
 static void test_timeline_forget_leaves_only_earlier_stages(void **state)
@@ -63,6 +82,7 @@ int main(void)
         cmocka_unit_test(test_timeline_stage_not_reached_is_zero),
         cmocka_unit_test(test_timeline_stamp_is_monotonic_clock),
         cmocka_unit_test(test_timeline_first_stamp_wins),
+        cmocka_unit_test(test_timeline_keeps_the_first_stamp_of_each_guest_value_until_it_is_full),
         cmocka_unit_test(test_timeline_forget_leaves_only_earlier_stages),
         cmocka_unit_test(test_timeline_stages_have_distinct_names),
     };

@@ -9,13 +9,31 @@ static const char *const names[TIMELINE_COUNT] = {
     [TIMELINE_CONFIG] = "config",   [TIMELINE_VM] = "vm",
     [TIMELINE_MEMORY] = "memory",   [TIMELINE_KERNEL] = "kernel",
     [TIMELINE_DEVICES] = "devices", [TIMELINE_FIRST_RUN] = "first_instruction",
-    [TIMELINE_GUEST] = "guest",     [TIMELINE_INIT] = "init",
+    [TIMELINE_INIT] = "init",
 };
 
 void timeline_stamp(enum timeline_stage stage)
 {
     if (stamp[stage] == 0)
         stamp[stage] = now_ns();
+}
+
+static struct timeline_guest guest[TIMELINE_GUEST_MAX];
+static unsigned guest_count;
+
+void timeline_stamp_guest(uint8_t value)
+{
+    for (unsigned i = 0; i < guest_count; i++) {
+        if (guest[i].value == value)
+            return;
+    }
+    if (guest_count < TIMELINE_GUEST_MAX)
+        guest[guest_count++] = (struct timeline_guest){.ns = now_ns(), .value = value};
+}
+
+const struct timeline_guest *timeline_guest(unsigned index)
+{
+    return index < guest_count ? &guest[index] : NULL;
 }
 
 void timeline_forget(enum timeline_stage first)

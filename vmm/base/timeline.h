@@ -20,12 +20,24 @@ enum timeline_stage {
     TIMELINE_KERNEL,    /* kernel, initrd and tables are in it */
     TIMELINE_DEVICES,   /* devices are attached */
     TIMELINE_FIRST_RUN, /* first KVM_RUN: the first guest instruction */
-    TIMELINE_GUEST,     /* first stamp by the guest through the boot timer, any value but 123 */
     TIMELINE_INIT,      /* the guest's PID 1 wrote 123 to the boot timer */
     TIMELINE_COUNT,
 };
 
 void timeline_stamp(enum timeline_stage stage);
+
+/* A stamp of the guest's own (boot_timer.h). So many are kept; as with stages, the first of each
+ * value counts. */
+#define TIMELINE_GUEST_MAX 16
+void timeline_stamp_guest(uint8_t value);
+
+struct timeline_guest {
+    uint64_t ns; /* CLOCK_MONOTONIC */
+    uint8_t value;
+};
+
+/* The guest's stamps in the order in which they came; NULL behind the last. */
+const struct timeline_guest *timeline_guest(unsigned index);
 
 /* Forgets a stage and all that follow it: a start that failed may be tried again. */
 void timeline_forget(enum timeline_stage first);

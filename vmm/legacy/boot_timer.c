@@ -33,7 +33,7 @@ static void boot_timer_write(void *owner, uint64_t offset, const void *data, uns
     if (offset || len != 1)
         return;
     if (from[0] != BOOT_TIMER_VALUE) {
-        timeline_stamp(TIMELINE_GUEST);
+        timeline_stamp_guest(from[0]);
         return;
     }
     timeline_stamp(TIMELINE_INIT);

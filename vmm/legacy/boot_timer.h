@@ -3,7 +3,7 @@
  * boot_timer.h owns the page at 0xc0000000 through which a guest tells how far its boot has come
  * (`--boot-timer`). PID 1 writes the byte 123: one log line with the wall and processor time since
  * the start was asked for, in Firecracker's words, since tools look for them. Any other byte is a
- * stamp of the guest's own on the timeline. Reads give zeros.
+ * stamp of the guest's own on the timeline, `guest_<byte>`. Reads give zeros.
  *
  * Under the machine lock.
  */
