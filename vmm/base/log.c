@@ -96,11 +96,6 @@ int log_level_parse(const char *name, enum log_level *level)
     return -EINVAL;
 }
 
-const char *log_level_name(enum log_level level)
-{
-    return level_names[level];
-}
-
 /* A line goes out whole or not at all; one that would block is counted, not waited for. */
 static void put(const char *line, size_t len)
 {

@@ -50,9 +50,6 @@ void log_set_thread(const char *name);
  * that name. */
 int log_level_parse(const char *name, enum log_level *level) __must_check;
 
-/* "Info" and so on. */
-const char *log_level_name(enum log_level level);
-
 /* Writes one line. Call through the macros below. `thread` NULL = the calling thread's name. */
 void log_write(struct log_site *site, enum log_level level, const char *thread, const char *file,
                int line, const char *fmt, ...) __printf(6, 7);

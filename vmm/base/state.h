@@ -38,22 +38,18 @@ struct state_desc {
 #define STATE_TYPE_SIZE(x)                                                                         \
     _Generic((x), uint8_t : 1, uint16_t : 2, uint32_t : 4, uint64_t : 8, int64_t : 8)
 
-#define STATE_ROW(type, member, flag)                                                              \
-    {                                                                                              \
-#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1             \
-    }
+/* clang-format off */
+#define STATE_ROW(type, member, flag) \
+    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1}
 #define STATE_FIELD(type, member) STATE_ROW(type, member, 0)
 #define STATE_SAME(type, member)  STATE_ROW(type, member, STATE_COMPARE)
-#define STATE_ARRAY(type, member)                                                                  \
-    {                                                                                              \
-#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0,               \
-            ARRAY_SIZE(((type *)0)->member)                                                        \
-    }
+#define STATE_ARRAY(type, member) \
+    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0, \
+     ARRAY_SIZE(((type *)0)->member)}
 
-#define STATE_DESC(name, version, type, fields)                                                    \
-    {                                                                                              \
-        name, version, sizeof(type), fields, ARRAY_SIZE(fields)                                    \
-    }
+#define STATE_DESC(name, version, type, fields) \
+    {name, version, sizeof(type), fields, ARRAY_SIZE(fields)}
+/* clang-format on */
 
 /* Whether the rows, in declaration order, touch each other and cover the struct exactly. */
 bool state_desc_tiles(const struct state_desc *desc);
