@@ -152,6 +152,15 @@ static void test_log_endless_message_is_cut_to_one_line(void **state)
     assert_in_range(strchr(logged(*state), '\n') - logged(*state) + 1, PIPE_BUF - 2, PIPE_BUF);
 }
 
+static void test_log_message_with_control_characters_stays_one_line_of_text(void **state)
+{
+    log_info("a%sb", "\n2026-01-01T00:00:00.0 [x:main] forged\x1b[2J\r\t\x7f\xc3\xa9");
+
+    expect_match(logged(*state), " a\\?2026[^\n]* forged\\?\\[2J\\?\\?\\?\xc3\xa9"
+                                 "b\n$");
+    assert_int_equal(count_lines(logged(*state)), 1);
+}
+
 static void test_log_long_id_is_cut(void **state)
 {
     char id[200];
@@ -452,6 +461,7 @@ int main(void)
         LOG_TEST(test_log_line_names_calling_thread),
         LOG_TEST(test_log_api_line_names_thread_that_clients_look_for),
         LOG_TEST(test_log_endless_message_is_cut_to_one_line),
+        LOG_TEST(test_log_message_with_control_characters_stays_one_line_of_text),
         LOG_TEST(test_log_long_id_is_cut),
         LOG_TEST(test_log_level_hides_everything_below_it),
         LOG_TEST(test_log_module_shows_only_files_below_it),

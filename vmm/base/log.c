@@ -156,6 +156,15 @@ static bool wanted(enum log_level level, const char *file)
            strncmp(file, logger.module, strlen(logger.module)) == 0;
 }
 
+/* A message may hold what a client sent: that must neither forge a line nor talk to a terminal. */
+static void hide_controls(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            text[i] = '?';
+    }
+}
+
 static void put_line(enum log_level level, const char *thread, const char *file, int line,
                      const char *fmt, va_list args) __printf(5, 0);
 
@@ -170,6 +179,7 @@ static void put_line(enum log_level level, const char *thread, const char *file,
 
     if (more > 0)
         n += MIN((size_t)more, sizeof(text) - n - 2);
+    hide_controls(text, n);
     text[n++] = '\n';
     put(text, n);
 }
