@@ -69,8 +69,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
     close(fd);
 }
 
-/* ---- block ------------------------------------------------------------------------------------
- */
+/* ----
+ * block ------------------------------------------------------------------------------------ */
 
 static off_t random_block(long blocks)
 {
@@ -186,8 +186,8 @@ static void bench_blk(void)
     close(fd);
 }
 
-/* ---- network: the peer on the host serves ports 5001 (sink), 5002 (source), 5003 (echo), 5004 ---
- */
+/* ---- network: the peer on the host serves ports 5001 (sink), 5002 (source), 5003 (echo),
+ * 5004 --- */
 
 static void interface_up(const char *name, const char *address)
 {
@@ -310,8 +310,8 @@ static void bench_net(void)
     }
 }
 
-/* ---- vsock: the host connects and says by its first byte what it wants --------------------------
- */
+/* ---- vsock: the host connects and says by its first byte what it
+ * wants -------------------------- */
 
 static void vsock_echo(int fd)
 {

@@ -235,8 +235,8 @@ static int cmd_zeroes(int argc, char **argv)
     return range_ioctl(argv, BLKZEROOUT, "BLKZEROOUT");
 }
 
-/* ---- load: random I/O that checks itself, beside whatever else goes on -------------------------
- */
+/* ---- load: random I/O that checks itself, beside whatever else goes
+ * on ------------------------- */
 
 #define LOAD_MAX      8
 #define BLOCK         4096

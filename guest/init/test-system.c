@@ -213,8 +213,8 @@ static int cmd_lines(int argc, char **argv)
     return 0;
 }
 
-/* ---- ways to end ------------------------------------------------------------------------------
- */
+/* ---- ways to
+ * end ------------------------------------------------------------------------------ */
 
 /* Each of these answers OK before it acts: afterwards nobody is left to answer. */
 static int leave(unsigned int how)

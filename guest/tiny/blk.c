@@ -65,8 +65,8 @@ static int blk_start(struct virtio *dev, uint64_t *sectors)
     return 0;
 }
 
-/* ---- tiny=blk -----------------------------------------------------------------------------------
- */
+/* ----
+ * tiny=blk ----------------------------------------------------------------------------------- */
 
 /* Writes (or checks) `sectors` sectors of the pattern, a block at a time. */
 static int blk_pattern(struct virtio *dev, uint32_t type, uint64_t sectors, uint64_t seed)

@@ -244,8 +244,8 @@ static void set_descriptor(struct descriptor *d, uint64_t addr, uint32_t len, ui
     d->flags = flags;
 }
 
-/* What a disk takes for a request: type, sector. Returns whether the device is to write the data.
- */
+/* What a disk takes for a request: type, sector. Returns whether the device is to write
+ * the data. */
 static int fill_header(struct descriptor *d)
 {
     static const uint32_t types[] = {0, 1, 4, 8, 11, 13, 14, 0xffffffff};

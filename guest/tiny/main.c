@@ -24,8 +24,8 @@
 
 static const char *cmdline = "";
 
-/* ---- what a C library would have ----------------------------------------------------------------
- */
+/* ---- what a C library would
+ * have ---------------------------------------------------------------- */
 
 void *memcpy(void *to, const void *from, size_t n)
 {
@@ -54,8 +54,8 @@ int memcmp(const void *a, const void *b, size_t n)
     return 0;
 }
 
-/* ---- the command line ---------------------------------------------------------------------------
- */
+/* ---- the command
+ * line --------------------------------------------------------------------------- */
 
 /* Returns what follows `prefix` at `text`, or NULL if that begins otherwise. */
 static const char *after(const char *text, const char *prefix)
@@ -114,8 +114,8 @@ static int mode_is(const char *name)
     return rest && (*rest == '\0' || *rest == ' ');
 }
 
-/* ---- the serial port ----------------------------------------------------------------------------
- */
+/* ---- the serial
+ * port ---------------------------------------------------------------------------- */
 
 static void print_number(uint64_t value, unsigned int base)
 {
@@ -144,8 +144,8 @@ void print(const char *format, ...)
     va_end(args);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------
- */
+/* ----
+ * time --------------------------------------------------------------------------------------- */
 
 /* From the command line, from the hypervisor's timing leaf, or from the processor's own. */
 static uint64_t tsc_khz(void)
@@ -175,8 +175,8 @@ uint64_t hundredths_of_us(uint64_t cycles)
     return khz ? cycles * 100000 / khz : 0;
 }
 
-/* ---- modes --------------------------------------------------------------------------------------
- */
+/* ----
+ * modes -------------------------------------------------------------------------------------- */
 
 /* A machine without that line is ended by a triple fault instead; one that has it gets the time it
    needs to stop us. */

@@ -123,8 +123,8 @@ void virtio_kick(struct virtio *dev)
         if (dev->used->flags & 1)
             return;
     } else {
-        /* avail_event lies right behind the used ring's `size` elements, not at its struct's end.
-         */
+        /* avail_event lies right behind the used ring's `size` elements, not at its
+         * struct's end. */
         wish = *(volatile uint16_t *)&dev->used->ring[dev->size];
         if ((uint16_t)(dev->avail_idx - wish - 1) >= (uint16_t)(dev->avail_idx - before))
             return;

@@ -17,10 +17,10 @@ struct lists {
 };
 
 enum fate {
-    FATE_SAME,    /* the recorded answer is wanted */
-    FATE_PENDING, /* the feature comes later: any refusal will do */
-    FATE_UNTIL,   /* the recorded answer with some members replaced is wanted, until a feature comes
-                   */
+    FATE_SAME,      /* the recorded answer is wanted */
+    FATE_PENDING,   /* the feature comes later: any refusal will do */
+    FATE_UNTIL,     /* the recorded answer with some members replaced is wanted, until a
+                     * feature comes */
     FATE_DIFFERENT, /* another answer is wanted, and the recorded one is an error in the list */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One recorded scenario: its fresh directory, its monitor, its steps. Runs in a process of its own.
- */
+/* One recorded scenario: its fresh directory, its monitor, its steps. Runs in a process of
+ * its own. */
 #ifndef MAYFLY_TESTS_CONFORMANCE_SCENARIO_H
 #define MAYFLY_TESTS_CONFORMANCE_SCENARIO_H
 

@@ -79,8 +79,8 @@ E2E(serial_output_goes_to_the_configured_file, TINY)
     CHECK(!strstr(vm_out(vm), "M\n"));
 }
 
-/* A bucket of 100 bytes that takes an hour to refill lets 100 bytes through, no more and no fewer.
- */
+/* A bucket of 100 bytes that takes an hour to refill lets 100 bytes through, no more and
+ * no fewer. */
 E2E(serial_rate_limiter_lets_no_more_than_its_bucket_through, TINY)
 {
     struct vm *vm = vm_new(NULL);

@@ -235,8 +235,8 @@ E2E(discard_is_not_offered_unless_asked_for, LINUX)
     CHECK_INT(number_of(disk_line(vm, "vda"), "discard"), 0);
 }
 
-/* ---- while it runs -----------------------------------------------------------------------------
- */
+/* ---- while it
+ * runs ----------------------------------------------------------------------------- */
 
 /* Waits until the guest sees the disk with this many sectors. */
 static void must_become(struct vm *vm, const char *disk, unsigned long long sectors)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* e2e: runs the end-to-end tests, each in a process group of its own, and prints what came of them.
- */
+/* e2e: runs the end-to-end tests, each in a process group of its own, and prints what came
+ * of them. */
 #include "tests/e2e/e2e.h"
 
 #include "tests/support/clock.h"

@@ -77,8 +77,8 @@ E2E(pauses_while_the_tiny_guest_reads_and_writes_lose_no_request, TINY | SANITIZ
     disk_holds(disk, 0, 8 * SECTORS_PER_MIB, 6);
 }
 
-/* Asks for the state again and again, each time within the usual time, until the guest is through.
- */
+/* Asks for the state again and again, each time within the usual time, until the guest
+ * is through. */
 static void answers_until(struct vm *vm, const char *last_words)
 {
     int64_t deadline = clock_ms() + e2e_ms(HOSTILE_MS);

@@ -23,8 +23,8 @@ struct process_spec {
     const char *const *argv; /* argv[0] is the path; NULL ends it */
     const char *cwd;         /* NULL: unchanged */
     enum process_stream in, out, err;
-    /* Runs in the child right before exec; a negative return ends it with status 126. May be NULL.
-     */
+    /* Runs in the child right before exec; a negative return ends it with status 126. May
+     * be NULL. */
     int (*prepare)(void *arg);
     void *prepare_arg;
 };

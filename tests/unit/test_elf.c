@@ -122,8 +122,8 @@ static void test_elf_linux_kernel_with_pvh_note_is_entered_by_the_64_bit_protoco
     }
 }
 
-/* Notes aligned to 8 bytes, as some linkers write them: the descriptor begins at a multiple of 8.
- */
+/* Notes aligned to 8 bytes, as some linkers write them: the descriptor begins at a multiple
+ * of 8. */
 static void test_elf_notes_aligned_to_8_are_read(void **state)
 {
     static const struct {

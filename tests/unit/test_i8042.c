@@ -143,8 +143,8 @@ static void test_i8042_linux_controller_probe(void **state)
     edges(&f);
     assert_int_equal(controller(&f, 0x20), control);
 
-    /* No mouse port: the loop test's byte does not come back as the mouse's, the line test fails.
-     */
+    /* No mouse port: the loop test's byte does not come back as the mouse's, the line
+     * test fails. */
     out(&f, 0x64, 0xd3);
     out(&f, 0x60, 0x5a);
     assert_int_equal(in(&f, 0x64) & 0x20, 0);
