@@ -12,11 +12,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 WORKERS = 2
 HEARTBEAT = 20  # seconds between signs of life
+NOT_RUN = "could not run without"
 TAIL = 40  # lines shown of a failed group's log
 
 Tally = collections.namedtuple("Tally", "passed failed skipped", defaults=(0, 0, 0))
@@ -66,7 +68,13 @@ class Job:
                                    stderr=subprocess.STDOUT, start_new_session=True,
                                    env={**os.environ, **(env or {})})
         live.add(process)
-        killer = threading.Timer(limit, kill_group, [process])
+        timed_out = threading.Event()
+
+        def end():
+            timed_out.set()
+            kill_groups([process])
+
+        killer = threading.Timer(limit, end)
         killer.start()
         output = bytearray()
         with process.stdout:
@@ -75,11 +83,10 @@ class Job:
                 self.log.write(data)
                 self.log.flush()
         status = process.wait()
-        timed_out = not killer.is_alive()
         killer.cancel()
-        kill_group(process)  # whatever it left behind
+        signal_group(process, signal.SIGKILL)  # whatever it left behind
         live.discard(process)
-        if timed_out:
+        if timed_out.is_set():
             raise Failed(f"not done after {limit:.0f} s: {' '.join(argv)[:120]}")
         return status, output.decode(errors="replace")
 
@@ -106,16 +113,26 @@ class Job:
         self.log.flush()
 
 
-def kill_group(process):
+def signal_group(process, number):
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
     except ProcessLookupError:
         pass
 
 
+def kill_groups(processes):
+    """Lets them clean up behind themselves (a lab removes its files), but not for long."""
+    for process in processes:
+        signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    for process in processes:
+        signal_group(process, signal.SIGKILL)
+
+
 def kill_all():
-    for process in list(live):
-        kill_group(process)
+    kill_groups(list(live))
 
 
 def last_line(path):
@@ -138,7 +155,9 @@ class Runner:
         os.makedirs(logs, exist_ok=True)
 
     def say(self, text):
-        print(f"[{time.monotonic() - self.began:5.0f} s] {text}", flush=True)
+        line = f"[{time.monotonic() - self.began:5.0f} s] {text}\n"
+        sys.stdout.write(line)  # in one piece: two threads speak
+        sys.stdout.flush()
 
     def run(self):
         workers = [threading.Thread(target=self.work, daemon=True) for _ in range(WORKERS)]
@@ -192,7 +211,7 @@ class Runner:
     def run_group(self, group):
         for need in group.needs:
             if self.results[need].why:
-                return Result(Tally(failed=1), 0, f"could not run without {need}")
+                return Result(Tally(failed=1), 0, f"{NOT_RUN} {need}")
         self.say(f"{group.name}: {group.about}")
         job = Job(group, self.running[group.name][1], self.deadline)
         try:
@@ -221,8 +240,8 @@ class Runner:
             if not result.why:
                 continue
             log = os.path.join(self.logs, group.name + ".log")
-            if not os.path.getsize(log):
-                continue  # it never began, for want of another
+            if result.why.startswith(NOT_RUN):
+                continue  # the one it waited for says why
             print(f"\n---- {group.name}: {result.why}; all of it: {log}")
             for line in telling_lines(log):
                 print("    " + line)
@@ -232,8 +251,8 @@ def telling_lines(path):
     """What of a log says why it failed: each failed test with the lines after it, or its end."""
     with open(path, encoding="utf-8", errors="replace") as f:
         lines = f.read().splitlines()
-    marks = re.compile(r"^not ok|\[  FAILED  \]|\[  ERROR   \]|\[   LINE   \]|ERROR: AddressSan|runtime error|"
-                       r"FAILED:| error: ")
+    marks = re.compile(r"^not ok|\[  FAILED  \]|\[  ERROR   \]|\[   LINE   \]|ERROR: |runtime error|bug at |"
+                       r"Test unit written|FAILED:| error: ")
     chosen = set()
     for i, line in enumerate(lines):
         if marks.search(line):
