@@ -62,6 +62,8 @@ GUEST(guest_reset, SAY_M RESET HALT)
 GUEST(guest_halt, SAY_M HALT)
 GUEST(guest_triple, SAY_M "push $0\n push $0\n lidt (%rsp)\n ud2\n" HALT)
 
+GUEST(guest_astray, SAY_M "mov $0x30000000, %eax\n jmp *%rax\n")
+
 GUEST(guest_echo, SAY_M "1:\n"
                         "mov $0x3fd, %dx\n in %dx, %al\n test $1, %al\n jz 1b\n"
                         "mov $0x3f8, %dx\n in %dx, %al\n"
@@ -118,6 +120,7 @@ static const struct {
     [BARE_RESET] = {"reset", guest_reset, guest_reset_end},
     [BARE_HALT] = {"halt", guest_halt, guest_halt_end},
     [BARE_TRIPLE] = {"triple", guest_triple, guest_triple_end},
+    [BARE_ASTRAY] = {"astray", guest_astray, guest_astray_end},
     [BARE_ECHO] = {"echo", guest_echo, guest_echo_end},
     [BARE_KEYS] = {"keys", guest_keys, guest_keys_end},
     [BARE_STAMP] = {"stamp", guest_stamp, guest_stamp_end},

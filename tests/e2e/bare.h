@@ -11,6 +11,7 @@ enum bare_guest {
     BARE_RESET,   /* "M\n", then a reset by the keyboard controller */
     BARE_HALT,    /* "M\n", then HLT with interrupts off */
     BARE_TRIPLE,  /* "M\n", then an exception with an empty IDT */
+    BARE_ASTRAY,  /* "M\n", then a jump to an address where there is no memory */
     BARE_ECHO,    /* "M\n", then every byte it is sent; 'q' resets */
     BARE_KEYS,    /* "M\n", then every byte of the keyboard controller, in hexadecimal */
     BARE_STAMP,   /* writes 123 to the boot timer, then "M\n", then ticks */

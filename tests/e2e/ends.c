@@ -27,6 +27,15 @@ E2E(triple_fault_ends_with_exit_code_1_and_a_sentence, TINY | INTEL | SANITIZER)
     CHECK_HAS(vm_log(vm), "triple fault");
 }
 
+E2E(an_instruction_that_kvm_cannot_run_ends_with_exit_code_1_and_a_sentence, TINY | SANITIZER)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_boot(vm, bare_guest(BARE_ASTRAY), "x");
+    vm_exits(vm, 1);
+    CHECK_HAS(vm_out(vm), "M\n");
+    CHECK_HAS(vm_log(vm), "KVM failed internally on vCPU 0: suberror 1, an instruction that it");
+}
+
 E2E(guest_that_halts_for_ever_stays_running_and_the_api_answers, TINY | INTEL)
 {
     struct vm *vm = vm_new(NULL);
