@@ -75,7 +75,8 @@
 #define LAYOUT_IOAPIC_PINS 24
 #define LAYOUT_LAPIC       UINT64_C(0xfee00000)
 
-/* Legacy interrupts, wired as on a PC. */
+/* Legacy interrupts, wired as on a PC. These and the ports below have names in vmm/legacy as well,
+ * which must not see this folder nor be seen by it; test_boot.c holds them equal. */
 #define LAYOUT_IRQ_TIMER    0
 #define LAYOUT_IRQ_KEYBOARD 1
 #define LAYOUT_IRQ_SERIAL   4
