@@ -128,6 +128,8 @@ static void configure_logger(const struct args *args)
     struct err e;
 
     log_set_id(args->id);
+    if (log_set_path(NULL, &e))
+        fail(&e);
     if (args->level && log_level_parse(args->level, &config.level)) {
         err_set(&e, -EINVAL,
                 "There is no log level `%s`.\n"

@@ -426,6 +426,32 @@ static void test_log_to_full_standard_output_drops_instead_of_waiting(void **sta
     close(saved);
 }
 
+/* One that edits lines keeps a writer waiting who has more than fits. */
+static void test_log_to_terminal_that_nobody_reads_drops_instead_of_waiting(void **state)
+{
+    int saved = dup(STDOUT_FILENO), controller = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    uint64_t missed = metrics.logger.missed_log_count;
+    int terminal;
+
+    (void)state;
+    if (controller < 0 || grantpt(controller) || unlockpt(controller))
+        skip(); /* no terminals here */
+    terminal = open(ptsname(controller), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal >= 0);
+    assert_true(dup2(terminal, STDOUT_FILENO) >= 0);
+    assert_int_equal(log_set_path(NULL, NULL), 0);
+    alarm(60);
+    for (int i = 0; i < 4000; i++)
+        log_api(LOG_INFO, "a line of some length, to fill the terminal sooner than later");
+    alarm(0);
+    assert_true(dup2(saved, STDOUT_FILENO) >= 0);
+
+    assert_true(metrics.logger.missed_log_count > missed);
+    close(terminal);
+    close(controller);
+    close(saved);
+}
+
 static void *log_many(void *arg)
 {
     (void)arg;
@@ -479,6 +505,7 @@ int main(void)
         LOG_TEST(test_log_into_fifo_reaches_its_reader),
         LOG_TEST(test_log_into_full_fifo_drops_whole_lines_and_counts_them),
         LOG_TEST(test_log_to_full_standard_output_drops_instead_of_waiting),
+        LOG_TEST(test_log_to_terminal_that_nobody_reads_drops_instead_of_waiting),
         LOG_TEST(test_log_lines_of_two_threads_do_not_mix),
     };
 

@@ -59,15 +59,30 @@ void log_set_options(const struct log_options *options)
     pthread_mutex_unlock(&logger.lock);
 }
 
+/*
+ * A terminal that nobody reads has room for a byte, says poll, and then makes a line wait. Its
+ * description is shared with whoever started us, so we open one of our own that does not wait.
+ */
+static int standard_output(void)
+{
+    int own = isatty(STDOUT_FILENO)
+                  ? open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+                  : -1;
+
+    return own < 0 ? STDOUT_FILENO : own;
+}
+
 int log_set_path(const char *path, struct err *e)
 {
-    int fd = STDOUT_FILENO;
+    int fd;
 
     if (path) {
         /* O_RDWR: opening a FIFO for writing alone would fail without a reader. */
         fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644);
         if (fd < 0)
             return err_set(e, -errno, "%s", err_os(-errno));
+    } else {
+        fd = standard_output();
     }
     pthread_mutex_lock(&logger.lock);
     if (logger.fd != STDOUT_FILENO)

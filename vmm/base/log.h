@@ -38,7 +38,8 @@ void log_set_options(const struct log_options *options);
 
 /*
  * Sends the log to `path`: a file, created if missing and appended to, or a FIFO, opened without
- * waiting for a reader. On failure the log goes on where it went. NULL = standard output.
+ * waiting for a reader. On failure the log goes on where it went. NULL = standard output, where it
+ * goes before the first call too, but only from then on without ever waiting for a terminal.
  */
 int log_set_path(const char *path, struct err *e) __must_check;
 
