@@ -15,6 +15,7 @@
 
 #define ANSWER_TIMEOUT_S 60
 #define HEAD_MAX         8192
+#define BODY_MAX         (256 * MIB) /* what is larger is a mistake or a lie, and sums must not wrap */
 #define RETRY_NS         (NSEC_PER_MSEC / 2)
 
 static int try_connect(const struct sockaddr_un *address)
@@ -139,6 +140,8 @@ static int read_body(struct input *in, size_t len, struct client_answer *answer,
 {
     size_t have = MIN(in->len, len);
 
+    if (len > BODY_MAX)
+        return err_set(e, -EPROTO, "The answer says that it has %zu bytes, which cannot be", len);
     answer->body = malloc(len + 1);
     if (!answer->body)
         return err_set(e, -ENOMEM, "Not enough memory for an answer of %zu bytes", len);

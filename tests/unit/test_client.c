@@ -78,6 +78,8 @@ static void test_client_says_why_there_is_no_answer(void **state)
          "The monitor closed the connection before its answer was complete"},
         {"hello\r\n\r\n", "The answer is not HTTP: hello\r\n"},
     };
+    static const char *const lengths[] = {"-1", "18446744073709551615", "18446744073709551614",
+                                          "268435457"};
     char endless[9000];
     struct client_answer answer;
     struct err e;
@@ -88,6 +90,14 @@ static void test_client_says_why_there_is_no_answer(void **state)
         fd = peer_that_says(cases[i][0], &peer);
         assert_true(client_request(fd, "GET", "/", NULL, 0, &answer, &e) < 0);
         assert_string_equal(e.text, cases[i][1]);
+        close(fd);
+        close(peer);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+        snprintf(endless, sizeof(endless), "HTTP/1.1 200 \r\nContent-Length: %s\r\n\r\n%0200d",
+                 lengths[i], 0);
+        fd = peer_that_says(endless, &peer);
+        assert_int_equal(client_request(fd, "GET", "/", NULL, 0, &answer, &e), -EPROTO);
         close(fd);
         close(peer);
     }
