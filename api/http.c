@@ -331,8 +331,6 @@ char *http_answer_format(const struct http_answer *a, size_t *len)
                      "HTTP/1.1 %d \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n",
                      a->status);
 
-    if (a->allow)
-        n += snprintf(head + n, sizeof(head) - (size_t)n, "Allow: %.200s\r\n", a->allow);
     if (a->deprecated)
         n += snprintf(head + n, sizeof(head) - (size_t)n, "Deprecation: true\r\n");
     if (a->status != 204)

@@ -60,7 +60,6 @@ struct http_answer {
     int status;
     const char *body; /* NULL = none */
     size_t body_len;
-    const char *allow; /* NULL = no Allow header */
     bool deprecated;
 };
 

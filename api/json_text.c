@@ -50,30 +50,35 @@ char *json_error(const struct json_cursor *c)
     return n < 0 ? NULL : text;
 }
 
+static void complain(struct json_cursor *c, const char *fmt, va_list args) __printf(2, 0);
+
+/* The first complaint stays. */
+static void complain(struct json_cursor *c, const char *fmt, va_list args)
+{
+    if (!c->message && vasprintf(&c->message, fmt, args) < 0)
+        c->message = out_of_memory;
+}
+
 int json_fail(struct json_cursor *c, const char *fmt, ...)
 {
     va_list args;
 
-    if (c->message)
-        return -EINVAL;
     va_start(args, fmt);
-    if (vasprintf(&c->message, fmt, args) < 0)
-        c->message = out_of_memory;
+    complain(c, fmt, args);
     va_end(args);
     return -EINVAL;
 }
 
 int json_fail_here(struct json_cursor *c, const char *fmt, ...)
 {
+    bool first = !c->message;
     va_list args;
 
-    if (c->message)
-        return -EINVAL;
     va_start(args, fmt);
-    if (vasprintf(&c->message, fmt, args) < 0)
-        c->message = out_of_memory;
+    complain(c, fmt, args);
     va_end(args);
-    json_position(c);
+    if (first)
+        json_position(c);
     return -EINVAL;
 }
 

@@ -60,7 +60,6 @@ struct json_cursor {
     size_t strings_len;
     char *message;   /* the first error, without its position; NULL = none */
     bool positioned; /* line and column below are set */
-    bool no_memory;  /* malloc failed: message is a constant */
     bool colon;      /* a key has been read, its ':' not yet */
     unsigned line, depth;
     size_t column;

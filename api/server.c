@@ -159,7 +159,6 @@ static void respond(struct conn *conn, struct api_response *response)
         .status = response->status,
         .body = response->body,
         .body_len = response->body ? response->body_len : 0,
-        .allow = response->allow,
         .deprecated = response->deprecated,
     };
     size_t len;

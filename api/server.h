@@ -35,8 +35,7 @@ struct api_response {
     int status;
     char *body; /* JSON text from malloc, taken over and freed by the server; NULL = none */
     size_t body_len;
-    bool deprecated;   /* adds "Deprecation: true" */
-    const char *allow; /* adds "Allow: ..." when not NULL; must outlive the call */
+    bool deprecated; /* adds "Deprecation: true" */
 };
 
 typedef void (*api_handler)(void *owner, const struct api_request *request,

@@ -166,7 +166,7 @@ int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, boo
     };
 
     if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd))
-        return err_set(e, -errno, "Cannot connect the doorbell at %#lx: %s", (unsigned long)addr.v,
+        return err_set(e, -errno, "Cannot connect the ioeventfd at %#lx: %s", (unsigned long)addr.v,
                        err_os(-errno));
     return 0;
 }
