@@ -4,10 +4,11 @@
 # In the lab, on its instruction clock: the block workloads of bench-init on a 64 MiB file in the
 # page cache of ext4 on a RAM disk, with each engine; and how many workers io_uring started. Blocks of
 # 4 KiB, as on any disk of 512 MiB or more: for a smaller one mke2fs would choose 1 KiB.
+set -e
 trace=/sys/kernel/tracing
 
 modprobe brd rd_nr=1 rd_size=262144
-mke2fs -q -F -t ext4 -b 4096 /dev/ram0
+mkfs.ext4 -q -F -b 4096 /dev/ram0
 mkdir -p /mnt
 mount -t ext4 /dev/ram0 /mnt
 dd if=/dev/zero of=/mnt/disk bs=1M count=64 2>/dev/null
@@ -21,12 +22,13 @@ measure()
     echo "== $1"
     shift
     "$@" </dev/null 2>&1 | tr -d '\r' | grep '^BLK'
-    echo "workers $(grep -c 'newcomm=iou-wrk' $trace/trace)"
+    echo "workers $(grep -c 'newcomm=iou-wrk' $trace/trace || true)"
 }
 
 for engine in Sync Async; do
     sed "s/@ENGINE@/$engine/" blk.json >blk-$engine.json
     measure "mayfly $engine" ./mayfly --no-api --config-file blk-$engine.json
-    [ ! -e firecracker ] ||
+    if [ -e firecracker ]; then
         measure "firecracker $engine" ./firecracker --no-api --no-seccomp --config-file blk-$engine.json
+    fi
 done
