@@ -50,6 +50,7 @@ static struct {
     struct loop *loop;
     struct loop_timer minute;
     volatile sig_atomic_t flushing;
+    bool torn; /* the file ends with the beginning of a line that was dropped */
 
     /* What the line before said. */
     struct metrics last;
@@ -163,14 +164,22 @@ static void write_line(struct json_writer *w, struct metrics *now)
 
 /* ---- the file ---- */
 
-/* All of it or an error; what a full FIFO has taken of a line cannot be taken back. */
+/*
+ * All of it or an error. What a full FIFO has taken of a line cannot be taken back, so the next one
+ * begins with a line feed, lest a reader lose that too.
+ */
 static int put(const char *text, size_t len)
 {
+    if (state.torn && write(state.fd, "\n", 1) < 0)
+        return -errno;
+    state.torn = false;
     for (size_t done = 0; done < len;) {
         ssize_t n = write(state.fd, text + done, len - done);
 
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno != EINTR) {
+            state.torn = done > 0;
             return -errno;
+        }
         done += n < 0 ? 0 : (size_t)n;
     }
     return 0;

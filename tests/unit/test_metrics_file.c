@@ -207,6 +207,31 @@ static void test_metrics_file_full_fifo_drops_lines_and_loses_no_increase(void *
     close(fd);
 }
 
+static void test_metrics_file_line_after_a_torn_one_stands_by_itself(void **state)
+{
+    static char text[1 << 17];
+    struct err e;
+    ssize_t n;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mkfifo("m", 0644), 0);
+    assert_int_equal(metrics_open("m", NULL, NULL, &e), 0);
+    while (metrics.logger.missed_metrics_count < 3)
+        (void)metrics_flush(NULL);
+    fd = open("m", O_RDONLY | O_NONBLOCK);
+    n = read(fd, text, sizeof(text));
+    assert_true(n > 0 && text[n - 1] != '\n');
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(metrics_flush(&e), 0);
+    memset(text, 0, sizeof(text));
+    n = read(fd, text, sizeof(text));
+    assert_true(n > 0 && text[n - 1] == '\n');
+    assert_memory_equal(text, "\n{", 2);
+    assert_non_null(strstr(text, "}\n{"));
+    close(fd);
+}
+
 static int set_up(void **state)
 {
     char *dir = files_make_temporary("metrics");
@@ -242,6 +267,7 @@ int main(void)
         TEST(test_metrics_file_that_is_not_there_fails_nothing),
         TEST(test_metrics_file_is_refused_a_second_time),
         TEST(test_metrics_file_full_fifo_drops_lines_and_loses_no_increase),
+        TEST(test_metrics_file_line_after_a_torn_one_stands_by_itself),
     };
     int failed = 0, status;
 
