@@ -116,19 +116,24 @@ def first_line_of_fc(key):
 # Rows
 
 
+def qemu_files(work):
+    """QEMU and what its microvm needs to start, for the lab; nothing where it is not installed."""
+    if not os.path.exists(QEMU):
+        return []
+    roms = os.path.join(work, "qemu")
+    os.makedirs(roms, exist_ok=True)
+    for name in ("bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"):
+        if os.path.exists(f"{QEMU_DATA}/{name}"):
+            shutil.copy(f"{QEMU_DATA}/{name}", roms)
+    return [QEMU, f"{roms}:/root/qemu"]
+
+
 def row_boot(options, work):
     say("boot: the reference kernel in the lab, on its instruction clock")
     kernel, init, bench = guest("kernel-reference"), guest("init"), guest("bench")
     files = [f"{kernel}/vmlinux", f"{init}/init.cpio", f"{bench}:/root/bench",
              write_json(work, "boot.json", boot_config("vmlinux", "init.cpio"))]
-    if os.path.exists(QEMU):
-        roms = os.path.join(work, "qemu")
-        os.makedirs(roms, exist_ok=True)
-        for name in ("bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"):
-            if os.path.exists(f"{QEMU_DATA}/{name}"):
-                shutil.copy(f"{QEMU_DATA}/{name}", roms)
-        files += [QEMU, f"{roms}:/root/qemu"]
-    out = lab("lab-boot.sh", files, "--icount", env=[f"RUNS={options.runs}"])
+    out = lab("lab-boot.sh", files + qemu_files(work), "--icount", env=[f"RUNS={options.runs}"])
     times = {name: medians(lines) for name, lines in out.items()}
     rows = []
     for i, (key, figure, reach, limit) in enumerate((
@@ -204,7 +209,7 @@ def row_blk(_, work):
              "is_read_only": False, "io_engine": "@ENGINE@"}
     config = boot_config("vmlinux", "bench-init.cpio", BOOT_ARGS + " bench=blk", 128, [drive])
     out = lab("lab-blk.sh", [f"{kernel}/vmlinux", f"{init}/bench-init.cpio",
-                             write_json(work, "blk.json", config)], "--icount")
+                             write_json(work, "blk.json", config)] + qemu_files(work), "--icount")
 
     def of(section, words):
         for line in out[section]:
@@ -216,6 +221,8 @@ def row_blk(_, work):
         fc = f"firecracker {engine}"
         peers = ({"Firecracker": of(fc, words)} if fc in out
                  else first_line_of_fc(key) if key in RECORDED else {})
+        if "qemu" in out:
+            peers["QEMU microvm"] = of("qemu", words)
         return Row(f"{figure}, {engine}", "lab, instruction clock", of(f"mayfly {engine}", words), unit,
                    reach, peers, f"{of(f'mayfly {engine}', 'workers'):.0f} io-wq workers created",
                    "ci/bench --only blk")

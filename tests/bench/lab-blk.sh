@@ -32,3 +32,12 @@ for engine in Sync Async; do
         measure "firecracker $engine" ./firecracker --no-api --no-seccomp --config-file blk-$engine.json
     fi
 done
+
+if [ -e qemu-system-x86_64 ]; then
+    # Its microvm has no keyboard controller to reset by, hence reboot=t.
+    measure qemu ./qemu-system-x86_64 -L qemu -enable-kvm -cpu host -m 128 \
+        -M microvm,rtc=off,acpi=off,auto-kernel-cmdline=on -nodefaults -no-user-config -nographic \
+        -no-reboot -serial stdio -kernel vmlinux -initrd bench-init.cpio \
+        -drive file=/mnt/disk,if=none,id=d,format=raw,aio=io_uring -device virtio-blk-device,drive=d \
+        -append "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 bench=blk"
+fi
