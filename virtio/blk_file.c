@@ -62,6 +62,20 @@ static int open_file(const char *path, int flags)
     return fd < 0 && errno == EPERM ? open(path, flags) : fd;
 }
 
+/* What has really been opened: the name may lead elsewhere than when it was looked at. */
+static int measure(struct blk_file *file, const char *path, struct stat *st, struct err *e)
+{
+    int rc;
+
+    if (fstat(file->fd, st) < 0)
+        return explain(e, -errno, path);
+    rc = check_type(path, st, e);
+    if (rc)
+        return rc;
+    rc = find_size(file->fd, st, &file->size);
+    return rc ? explain(e, rc, path) : 0;
+}
+
 int blk_file_open(struct blk_file *file, const char *path, bool read_only, struct err *e)
 {
     struct stat st;
@@ -76,10 +90,10 @@ int blk_file_open(struct blk_file *file, const char *path, bool read_only, struc
     file->fd = open_file(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (file->fd < 0)
         return explain(e, -errno, path);
-    rc = fstat(file->fd, &st) < 0 ? -errno : find_size(file->fd, &st, &file->size);
+    rc = measure(file, path, &st, e);
     if (rc) {
         blk_file_close(file);
-        return explain(e, rc, path);
+        return rc;
     }
     make_id(file->id, &st);
     file->block_size = (uint32_t)st.st_blksize;

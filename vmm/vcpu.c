@@ -240,7 +240,7 @@ static void enter_guest(struct vcpu *vcpu)
         run_failed(vcpu, rc);
     }
     /* The process goes away under the thread. */
-    while (vcpu->all->over)
+    while (vcpu->all->over && !vcpu->all->quit)
         loop_cond_wait(vcpu->all->loop, &vcpu->all->go);
     loop_unlock(vcpu->all->loop);
 }
@@ -277,6 +277,7 @@ static void *vcpu_thread(void *arg)
 static void stop_threads(struct vcpus *all)
 {
     __atomic_store_n(&all->quit, true, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&all->go); /* to one that has failed already and waits for the end */
     for (unsigned i = 0; i < all->count; i++) {
         struct vcpu *vcpu = &all->vcpu[i];
 
