@@ -93,6 +93,9 @@ struct verdict lists_step(const struct lists *lists, const char *scenario, size_
     if (!entry)
         return (struct verdict){.fate = FATE_SAME};
     const json_t *until = json_object_get(entry, "until_then");
+    const json_t *instead = json_object_get(entry, "answer");
+    if (instead)
+        return (struct verdict){FATE_INSTEAD, string_of(entry, "reason"), instead};
     return (struct verdict){until ? FATE_UNTIL : FATE_PENDING, string_of(entry, "reason"), until};
 }
 

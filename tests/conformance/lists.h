@@ -17,18 +17,22 @@ struct lists {
 };
 
 enum fate {
-    FATE_SAME,      /* the recorded answer is wanted */
-    FATE_PENDING,   /* the feature comes later: any refusal will do */
-    FATE_UNTIL,     /* the recorded answer with some members replaced is wanted, until a
-                     * feature comes */
-    FATE_DIFFERENT, /* another answer is wanted, and the recorded one is an error in the list */
+    /* The recorded answer is wanted. */
+    FATE_SAME,
+    /* The feature comes later: any refusal will do. */
+    FATE_PENDING,
+    /* Until a feature comes: the recorded answer with some members replaced. */
+    FATE_UNTIL,
+    /* Until a feature comes: another answer. */
+    FATE_INSTEAD,
+    /* Another answer is wanted, and the recorded one is an error in the list. */
+    FATE_DIFFERENT,
 };
 
 struct verdict {
     enum fate fate;
     const char *reason;
-    const json_t
-        *answer; /* FATE_DIFFERENT: what is wanted; FATE_UNTIL: pointer -> value; borrowed */
+    const json_t *answer; /* what is wanted; FATE_UNTIL: pointer -> value; borrowed */
 };
 
 /* Reads both lists of `dir`. False, with a sentence in `why`, when one is missing or malformed. */

@@ -276,7 +276,7 @@ E2E(a_kernel_without_local_apic_timer_boots, LINUX)
     boots_with(FULL_ELF, "lapic=notscdeadline");
 }
 
-E2E(the_full_bzimage_boots_with_all_of_acpi, LINUX | INTEL)
+E2E(the_full_bzimage_boots_with_all_of_acpi, LINUX)
 {
     boots_with(FULL_IMAGE, "");
 }
