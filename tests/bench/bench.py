@@ -335,11 +335,17 @@ def print_text(rows):
 
 
 def print_markdown(rows):
-    print("| figure | where | Mayfly | wanted | peers | command |\n|---|---|---|---|---|---|")
+    print("| figure | Mayfly | wanted | floor | Firecracker | QEMU microvm | measured by |\n"
+          "|---|---|---|---|---|---|---|")
     for row in rows:
-        value = f"{number(row.value)} {row.unit}".strip() + (f" ({row.note})" if row.note else "")
-        reach = "" if row.reach is None else number(row.reach)
-        print(f"| {row.figure} | {row.where} | {value} | {reach} | {peers_text(row)} | `{row.command}` |")
+        recorded = row.peers.get("Firecracker (recorded)")
+        fc = f"{number(recorded)} (recorded)" if recorded is not None else row.peers.get("Firecracker")
+        peers = [row.peers.get("floor"), fc, row.peers.get("QEMU microvm")]
+        cells = [row.figure, f"{number(row.value)} {row.unit}".strip(),
+                 "" if row.reach is None else number(row.reach),
+                 *("" if value is None else number(value) for value in peers),
+                 f"`{row.command}`" + (f", {row.where}" if row.where else "")]
+        print("| " + " | ".join(cells) + " |")
 
 
 ROWS = {"boot": row_boot, "exits": row_exits, "tiny": row_tiny, "blk": row_blk, "memory": row_memory,
