@@ -153,7 +153,7 @@ class Suite:
             Group("e2e-intel", "kernel formats, disk and ways to end on VT-x, in the Intel lab",
                   self.intel, ("build", "guest-linux")),
             Group("e2e-linux-sanitizer", "real Linux guests under the sanitizers, in the AMD lab",
-                  self.lab_e2e(self.sanitizer, "--label", "sanitizer", "--patience", "5"),
+                  self.lab_e2e(self.sanitizer, "--label", "sanitizer", "--not", "tiny", "--patience", "5"),
                   ("build-sanitizer", "guest-linux")),
             Group("guest-debian", "a Debian disk and its stock kernel", self.gather("debian"), limit=900),
             Group("e2e-debian", f"a stock Debian guest, {where}",
