@@ -706,6 +706,32 @@ static void order_c(struct deferred *d)
     order_append(container_of(d, struct order, deferred[2]), 'c');
 }
 
+/* Work that leaves new work behind in every turn, as a guest that never lets its device rest. */
+static void busy_run(struct deferred *deferred)
+{
+    struct call *call = container_of(deferred, struct call, deferred);
+
+    call->runs++;
+    loop_defer(call->loop, deferred);
+}
+
+static void test_loop_sees_completions_while_there_is_always_work_left(void **state)
+{
+    struct loop *loop = *state;
+    struct call call = {.deferred = {.run = busy_run}, .loop = loop};
+    struct watched w = watch(loop, 1);
+    int fd = make_event();
+
+    loop_poll(loop, &w.op, fd, true);
+    loop_defer(loop, &call.deferred);
+    signal_event(fd);
+    loop_run(loop); /* the alarm ends a loop that never looks at its ring */
+
+    assert_int_equal(w.count, 1);
+    assert_true(call.runs > 0);
+    close(fd);
+}
+
 static void test_loop_deferred_calls_run_in_order(void **state)
 {
     struct order o = {.deferred = {{.run = order_a}, {.run = order_b}, {.run = order_c}},
@@ -919,6 +945,7 @@ int main(void)
         LOOP_TEST(test_loop_hook_armed_before_run_needs_no_completion),
         LOOP_TEST(test_loop_defer_from_other_thread_runs_once_on_loop_thread),
         LOOP_TEST(test_loop_deferred_call_may_queue_itself_again),
+        LOOP_TEST(test_loop_sees_completions_while_there_is_always_work_left),
         LOOP_TEST(test_loop_deferred_calls_run_in_order),
         LOOP_TEST(test_loop_stop_from_other_thread_ends_run),
         LOOP_TEST(test_loop_cond_wait_lets_loop_do_what_is_waited_for),

@@ -221,8 +221,15 @@ static void turn(struct loop *loop)
     bool work_left = loop->deferred || loop->hooks || loop->stopping;
 
     pthread_mutex_unlock(&loop->lock);
-    /* -EINTR and -EBUSY (completions pending) both mean: look at what there is. */
-    (void)io_uring_submit_and_wait(&loop->ring, work_left ? 0 : 1);
+    /*
+     * With work left we do not wait, but still ask for events: a DEFER_TASKRUN ring makes
+     * completions only when asked, and a guest that always leaves work must not hide them. -EINTR
+     * and -EBUSY (completions pending) both mean: look at what there is.
+     */
+    if (work_left)
+        (void)io_uring_submit_and_get_events(&loop->ring);
+    else
+        (void)io_uring_submit_and_wait(&loop->ring, 1);
     pthread_mutex_lock(&loop->lock);
     dispatch(loop);
     run_deferred(loop);
