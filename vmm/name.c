@@ -31,7 +31,7 @@ static bool is_symbol(uint32_t code)
 ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
 {
     size_t valid = utf8_valid_prefix(name, strlen(name), NULL);
-    unsigned step;
+    unsigned step = 1; /* a byte that is no UTF-8 */
 
     for (const char *s = name; *s; s += step) {
         bool utf8 = (size_t)(s - name) < valid;
@@ -42,7 +42,7 @@ ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
         if (good)
             continue;
         if (len)
-            *len = utf8 ? step : 1;
+            *len = step;
         return s - name;
     }
     return -1;
