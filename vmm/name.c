@@ -31,14 +31,17 @@ static bool is_symbol(uint32_t code)
 ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
 {
     size_t valid = utf8_valid_prefix(name, strlen(name), NULL);
-    unsigned step = 1; /* a byte that is no UTF-8 */
+    unsigned step = 0;
 
     for (const char *s = name; *s; s += step) {
-        bool utf8 = (size_t)(s - name) < valid;
-        uint32_t code = utf8 ? utf8_decode(s, &step) : 0;
-        bool good = code < 0x80 ? isalnum((int)code) || (code && code == (unsigned char)also)
-                                : !is_symbol(code);
+        uint32_t code = 0;
+        bool good;
 
+        step = 1; /* of a byte that is no UTF-8 */
+        if ((size_t)(s - name) < valid)
+            code = utf8_decode(s, &step);
+        good = code < 0x80 ? isalnum((int)code) || (code && code == (unsigned char)also)
+                           : !is_symbol(code);
         if (good)
             continue;
         if (len)
