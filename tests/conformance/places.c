@@ -2,7 +2,8 @@
 /* Surroundings of a recorded scenario: files, guest, taps, placeholders. */
 #include "tests/conformance/places.h"
 
-#include <elf.h>
+#include "tests/support/guest_elf.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -13,8 +14,6 @@
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-
-enum { GUEST_ADDRESS = 0x100000 };
 
 /* Writes "M\n" to the serial port for ever. */
 static const unsigned char guest_loop[] = {0xfa, 0x66, 0xba, 0xf8, 0x03, 0xb0, 0x4d, 0xee,
@@ -45,31 +44,8 @@ static bool write_file(const char *path, const void *data, size_t len, struct te
 /* An ELF file with one segment, entered at its start in 64-bit mode. */
 static bool write_guest(const char *path, const unsigned char *code, size_t len, struct text *why)
 {
-    Elf64_Ehdr header = {
-        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-        .e_type = ET_EXEC,
-        .e_machine = EM_X86_64,
-        .e_version = EV_CURRENT,
-        .e_entry = GUEST_ADDRESS,
-        .e_phoff = sizeof(Elf64_Ehdr),
-        .e_ehsize = sizeof(Elf64_Ehdr),
-        .e_phentsize = sizeof(Elf64_Phdr),
-        .e_phnum = 1,
-    };
-    Elf64_Phdr segment = {
-        .p_type = PT_LOAD,
-        .p_flags = PF_R | PF_W | PF_X,
-        .p_offset = sizeof(header) + sizeof(segment),
-        .p_vaddr = GUEST_ADDRESS,
-        .p_paddr = GUEST_ADDRESS,
-        .p_filesz = len,
-        .p_memsz = len,
-        .p_align = 1,
-    };
     struct text file = {0};
-    text_append(&file, &header, sizeof(header));
-    text_append(&file, &segment, sizeof(segment));
-    text_append(&file, code, len);
+    guest_elf_append(&file, code, len);
     bool good = write_file(path, file.data, file.len, why);
     text_free(&file);
     return good;

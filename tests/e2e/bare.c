@@ -4,12 +4,10 @@
 
 #include "tests/e2e/e2e.h"
 #include "tests/support/files.h"
+#include "tests/support/guest_elf.h"
 #include "tests/support/text.h"
 
-#include <elf.h>
 #include <string.h>
-
-enum { LOAD_ADDRESS = 0x100000 };
 
 /*
  * Each guest is position-independent code between two labels. At entry rsi points to the zero page
@@ -134,31 +132,8 @@ const char *bare_guest(enum bare_guest which)
 {
     size_t len = (size_t)(guests[which].end - guests[which].start);
     const char *path = e2e_path(text_format("guest-%s", guests[which].name));
-    Elf64_Ehdr header = {
-        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-        .e_type = ET_EXEC,
-        .e_machine = EM_X86_64,
-        .e_version = EV_CURRENT,
-        .e_entry = LOAD_ADDRESS,
-        .e_phoff = sizeof(Elf64_Ehdr),
-        .e_ehsize = sizeof(Elf64_Ehdr),
-        .e_phentsize = sizeof(Elf64_Phdr),
-        .e_phnum = 1,
-    };
-    Elf64_Phdr segment = {
-        .p_type = PT_LOAD,
-        .p_flags = PF_R | PF_W | PF_X,
-        .p_offset = sizeof(header) + sizeof(segment),
-        .p_vaddr = LOAD_ADDRESS,
-        .p_paddr = LOAD_ADDRESS,
-        .p_filesz = len,
-        .p_memsz = len,
-        .p_align = 1,
-    };
     struct text file = {0};
-    text_append(&file, &header, sizeof(header));
-    text_append(&file, &segment, sizeof(segment));
-    text_append(&file, guests[which].start, len);
+    guest_elf_append(&file, guests[which].start, len);
     int ret = files_write(path, file.data, file.len);
     if (ret)
         FAIL("cannot write %s: %s", path, strerror(-ret));

@@ -4,6 +4,7 @@
  * a table accepts is JSON; what it refuses has a sentence; what it read lies inside the cursor's
  * memory; reading twice gives the same.
  */
+#include "api/api.h"
 #include "api/bodies.h"
 #include "api/cpu_template_json.h"
 #include "vmm/base/utf8.h"
@@ -31,21 +32,6 @@ static bool is_plain(const char *text, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-union any {
-    struct machine_body machine;
-    struct boot_source boot_source;
-    struct drive_body drive;
-    struct drive_patch_body drive_patch;
-    struct rng_config entropy;
-    struct serial_config serial;
-    struct action_body action;
-    struct vm_body vm;
-    struct logger_body logger;
-    struct metrics_body metrics;
-    struct mmds_config_body mmds_config;
-    struct cpu_template cpu_template;
-};
-
 static const struct schema *const schemas[] = {
     &machine_put_schema,  &machine_patch_schema, &boot_source_schema, &drive_schema,
     &drive_patch_schema,  &entropy_schema,       &serial_schema,      &action_schema,
@@ -60,7 +46,7 @@ static void check_string(const struct json_cursor *c, const char *s)
 }
 
 static void check_strings(const struct json_cursor *c, const struct schema *schema,
-                          const union any *body)
+                          const union body *body)
 {
     if (schema == &boot_source_schema) {
         check_string(c, body->boot_source.kernel_path);
@@ -74,7 +60,7 @@ static void check_strings(const struct json_cursor *c, const struct schema *sche
     }
 }
 
-static void release(const struct schema *schema, union any *body)
+static void release(const struct schema *schema, union body *body)
 {
     if (schema == &cpu_template_schema)
         cpu_template_release(&body->cpu_template);
@@ -86,7 +72,7 @@ static void release(const struct schema *schema, union any *body)
 static bool accepts(const struct schema *schema, const char *text, size_t len, char **error)
 {
     struct json_cursor c;
-    union any body;
+    union body body;
     bool ok;
 
     memset(&body, 0, sizeof(body));
