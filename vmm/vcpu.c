@@ -263,7 +263,6 @@ static void *vcpu_thread(void *arg)
     struct vcpu *vcpu = arg;
 
     choose_signals();
-    pthread_setname_np(pthread_self(), vcpu->name);
     log_set_thread(vcpu->name);
     if (vcpu->index == 0)
         timeline_stamp(TIMELINE_FIRST_RUN);
@@ -305,9 +304,13 @@ int vcpus_start(struct vcpus *all, struct err *e)
     all->parked = 0;
     /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
      * trace. */
-    for (unsigned i = all->count; i-- > 0 && rc == 0;) {
+    for (unsigned i = all->count; i-- > 0;) {
         rc = pthread_create(&all->vcpu[i].thread, &attributes, vcpu_thread, &all->vcpu[i]);
-        all->vcpu[i].started = rc == 0;
+        if (rc)
+            break;
+        all->vcpu[i].started = true;
+        /* Here, not in the thread: who was told that the machine runs finds its threads by name. */
+        pthread_setname_np(all->vcpu[i].thread, all->vcpu[i].name);
     }
     pthread_attr_destroy(&attributes);
     if (rc == 0)
