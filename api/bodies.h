@@ -9,7 +9,7 @@
 
 #include "api/schema.h"
 #include "vmm/base/log.h"
-#include "vmm/config.h"
+#include "vmm/machine.h"
 
 /* /machine-config, PUT (two members required) and PATCH (none); begins as what is to be changed. */
 struct machine_body {
@@ -67,7 +67,6 @@ struct metrics_body {
 extern const struct schema metrics_schema;
 
 /* PUT /mmds/config: for its deprecation rule only, until there are network interfaces. */
-enum mmds_version { MMDS_V1, MMDS_V2 };
 struct mmds_config_body {
     enum mmds_version version;
     bool imds_compat;

@@ -220,7 +220,7 @@ static int apply_devices(struct api *api, struct config_file *file, struct err *
         if (api_set_drive(api, &file->drive[i], e))
             return err_prefix(e, "Drive config error: ");
     }
-    if (file->has_entropy && machine_set_entropy(api->machine, &file->entropy, e))
+    if (file->has_entropy && devices_set_entropy(machine_devices(api->machine), &file->entropy, e))
         return err_prefix(e, "Entropy config error: ");
     if (file->has_serial && api_set_serial(api, &file->serial, e))
         return err_prefix(e, "Serial config error: ");

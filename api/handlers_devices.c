@@ -40,7 +40,7 @@ int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e
     if (drive->socket || !config->path)
         return err_set(e, -EINVAL,
                        "Unable to create the virtio block device: Invalid block config.");
-    return machine_set_drive(api->machine, config, e);
+    return devices_set_drive(machine_devices(api->machine), config, e);
 }
 
 int act_drive(struct call *call, struct err *e)
@@ -51,18 +51,18 @@ int act_drive(struct call *call, struct err *e)
 int act_drive_patch(struct call *call, struct err *e)
 {
     const struct drive_patch_body *patch = &call->body.drive_patch;
-    struct blk *blk = machine_find_drive(call->api->machine, patch->id);
+    struct drive *drive = devices_find_drive(machine_devices(call->api->machine), patch->id);
 
-    if (!blk)
+    if (!drive)
         return err_set(e, -ENOENT,
                        "Unable to patch the block device: Failed perform action on device: Device "
                        "not found Please verify the request arguments.");
-    return blk_update(blk, patch->path, patch->has_limiter ? &patch->limiter : NULL, e);
+    return blk_update(drive->blk, patch->path, patch->has_limiter ? &patch->limiter : NULL, e);
 }
 
 int act_entropy(struct call *call, struct err *e)
 {
-    return machine_set_entropy(call->api->machine, &call->body.entropy, e);
+    return devices_set_entropy(machine_devices(call->api->machine), &call->body.entropy, e);
 }
 
 int api_set_serial(struct api *api, const struct serial_config *config, struct err *e)

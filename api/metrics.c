@@ -46,7 +46,7 @@ static struct {
     int fd;
     const char *id;
     char *properties;
-    const struct machine *machine; /* NULL until it runs */
+    struct machine *machine; /* NULL until it runs */
     struct loop *loop;
     struct loop_timer minute;
     volatile sig_atomic_t flushing;
@@ -54,7 +54,7 @@ static struct {
 
     /* What the line before said. */
     struct metrics last;
-    struct metrics_block last_drive[MACHINE_DRIVES_MAX];
+    struct metrics_block last_drive[DEVICES_MAX];
 } state = {.fd = -1};
 
 /* One line; with 32 drives it needs about 40 KiB. Pages that are never reached cost nothing. */
@@ -118,7 +118,12 @@ static void add_drive(struct metrics_block *sum, const struct metrics_block *dri
 
 static unsigned drive_count(void)
 {
-    return state.machine ? machine_drive_count(state.machine) : 0;
+    return state.machine ? machine_devices(state.machine)->drive_count : 0;
+}
+
+static struct blk *drive(unsigned index)
+{
+    return machine_devices(state.machine)->drive[index].blk;
 }
 
 /* A group for each drive, before what is the same for every machine. */
@@ -127,7 +132,7 @@ static void write_drives(struct json_writer *w, struct metrics_block *sum)
     char key[160] = "block_";
 
     for (unsigned i = 0; i < drive_count(); i++) {
-        struct blk *blk = machine_drive(state.machine, i);
+        struct blk *blk = drive(i);
         const struct metrics_block *now = blk_metrics(blk);
 
         strncpy(key + 6, blk_config(blk)->id, sizeof(key) - 7);
@@ -190,7 +195,7 @@ static void remember(const struct metrics *now)
 {
     state.last = *now;
     for (unsigned i = 0; i < drive_count(); i++)
-        state.last_drive[i] = *blk_metrics(machine_drive(state.machine, i));
+        state.last_drive[i] = *blk_metrics(drive(i));
 }
 
 static int flush(void)
@@ -267,7 +272,7 @@ int metrics_open(const char *path, const char *id, const char *properties, struc
     return 0;
 }
 
-void metrics_start(struct loop *loop, const struct machine *machine)
+void metrics_start(struct loop *loop, struct machine *machine)
 {
     state.loop = loop;
     state.machine = machine;

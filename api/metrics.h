@@ -23,7 +23,7 @@ int metrics_open(const char *path, const char *id, const char *properties,
 
 /* The machine runs: its drives have groups of their own from now on. Writes the first line and
  * starts the minutes. */
-void metrics_start(struct loop *loop, const struct machine *machine);
+void metrics_start(struct loop *loop, struct machine *machine);
 
 /*
  * Writes a line. Success without a file, and where another flush is under way (this one is then in

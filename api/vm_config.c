@@ -66,11 +66,11 @@ static void write_drive(struct json_writer *w, const struct blk_config *drive)
     json_write_end(w, '}');
 }
 
-static void write_drives(struct json_writer *w, const struct machine *machine)
+static void write_drives(struct json_writer *w, const struct devices *devices)
 {
     json_write_begin(w, '[');
-    for (unsigned i = 0; i < machine_drive_count(machine); i++)
-        write_drive(w, blk_config(machine_drive(machine, i)));
+    for (unsigned i = 0; i < devices->drive_count; i++)
+        write_drive(w, blk_config(devices->drive[i].blk));
     json_write_end(w, ']');
 }
 
@@ -134,8 +134,9 @@ static void write_empty_list(struct json_writer *w, const char *key)
 
 /* Always null: cpu-config, logger and metrics, as in Firecracker; the devices that are
  * not built. */
-void vm_config_write(struct json_writer *w, const struct machine *machine)
+void vm_config_write(struct json_writer *w, struct machine *machine)
 {
+    const struct devices *devices = machine_devices(machine);
     static const char *const before[] = {"cpu-config", "logger"};
     static const char *const after[] = {"metrics", "mmds-config"};
 
@@ -143,7 +144,7 @@ void vm_config_write(struct json_writer *w, const struct machine *machine)
     json_write_key(w, "balloon");
     json_write_null(w);
     json_write_key(w, "drives");
-    write_drives(w, machine);
+    write_drives(w, devices);
     json_write_key(w, "boot-source");
     write_boot_source(w, machine_boot_source(machine));
     write_nulls(w, before, ARRAY_SIZE(before));
@@ -154,7 +155,7 @@ void vm_config_write(struct json_writer *w, const struct machine *machine)
     json_write_key(w, "vsock");
     json_write_null(w);
     json_write_key(w, "entropy");
-    write_entropy(w, machine_entropy(machine));
+    write_entropy(w, devices->rng ? &devices->rng_config : NULL);
     write_empty_list(w, "pmem");
     json_write_key(w, "memory-hotplug");
     json_write_null(w);

@@ -11,6 +11,6 @@
 #include "vmm/machine.h"
 
 void machine_config_write(struct json_writer *w, const struct machine_config *config);
-void vm_config_write(struct json_writer *w, const struct machine *machine);
+void vm_config_write(struct json_writer *w, struct machine *machine);
 
 #endif

@@ -272,7 +272,12 @@ static void mmio_write(void *owner, uint64_t offset, const void *data, unsigned 
     struct virtio_mmio *mmio = owner;
     uint32_t value;
 
-    if (offset >= REG_CONFIG || len != sizeof(value)) /* no device has writable configuration */
+    if (offset >= REG_CONFIG) {
+        virtio_dev_write_config(mmio->dev, offset - REG_CONFIG, data, len);
+        show(mmio);
+        return;
+    }
+    if (len != sizeof(value))
         return;
     memcpy(&value, data, sizeof(value));
     if (offset == REG_INTERRUPT_ACK) {

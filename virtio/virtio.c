@@ -252,6 +252,18 @@ void virtio_dev_read_config(const struct virtio_dev *dev, uint64_t offset, void 
         memcpy(to, config + offset, MIN(len, size - offset));
 }
 
+void virtio_dev_write_config(struct virtio_dev *dev, uint64_t offset, const void *from,
+                             unsigned len)
+{
+    size_t size = 0;
+
+    if (!dev->ops->config || !dev->ops->write_config)
+        return;
+    dev->ops->config(dev, &size);
+    if (len <= size && offset <= size - len)
+        dev->ops->write_config(dev, offset, from, len);
+}
+
 /* ---- status ---------------------------------------------------------------------------------- */
 
 /* Maps the ready queues and starts the device; says why not. */

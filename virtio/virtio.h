@@ -61,8 +61,11 @@ struct virtio_dev_ops {
 
     /* Offered, beyond VERSION_1 and the ring features that the generic layer adds. NULL = none. */
     uint64_t (*features)(const struct virtio_dev *dev);
-    /* The device's configuration space, read in place; NULL = none. The driver cannot write it. */
+    /* The device's configuration space, read in place; NULL = none. */
     const void *(*config)(const struct virtio_dev *dev, size_t *len);
+    /* The driver writes [offset, offset + len) of it, which lies inside; the device takes what may
+     * be written and ignores the rest. Any thread. NULL = the driver cannot write it. */
+    void (*write_config)(struct virtio_dev *dev, uint64_t offset, const void *from, unsigned len);
     /* DRIVER_OK: queues are mapped, features final. A failure (-errno) becomes DEVICE_NEEDS_RESET.
      * Often on a vCPU thread, so it starts nothing on the loop. NULL = nothing to do. */
     int (*activate)(struct virtio_dev *dev);
@@ -201,6 +204,10 @@ void virtio_dev_write_status(struct virtio_dev *dev, uint32_t value);
 
 /* Bytes of configuration space; what lies outside it reads as 0. */
 void virtio_dev_read_config(const struct virtio_dev *dev, uint64_t offset, void *to, unsigned len);
+
+/* The driver writes to it; what lies outside, or cannot be written, is ignored. */
+void virtio_dev_write_config(struct virtio_dev *dev, uint64_t offset, const void *from,
+                             unsigned len);
 
 /* The driver kicked queue q (any number). Loop thread. */
 void virtio_dev_kick(struct virtio_dev *dev, uint32_t q);

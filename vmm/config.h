@@ -6,16 +6,10 @@
 #ifndef MAYFLY_VMM_CONFIG_H
 #define MAYFLY_VMM_CONFIG_H
 
-#include "virtio/blk.h"
-#include "virtio/rng.h"
 #include "vmm/base/mem.h"
 #include "vmm/base/rate_limiter.h"
 
 #define MACHINE_VCPUS_MAX 32
-
-/* Drives that can be configured; a start takes fewer, as many as there are interrupt lines
- * (machine_build.c), and refuses more in the words that clients know. */
-#define MACHINE_DRIVES_MAX 32
 
 /* The command line when boot_args is absent. */
 #define BOOT_ARGS_DEFAULT                                                                          \

@@ -28,6 +28,7 @@ int machine_create(struct machine **out, struct loop *loop, const struct machine
     machine->kernel_fd = machine->initrd_fd = -1;
     machine->kvm.fd = machine->kvm.vm_fd = -1;
     machine->env = (struct virtio_env){.mem = &machine->mem, .loop = loop};
+    devices_init(&machine->devices, &machine->env);
     serial_init(&machine->serial, loop, &machine->serial_irq);
     rc = serial_set_output(&machine->serial, NULL, e);
     if (rc) {
@@ -64,10 +65,7 @@ void machine_destroy(struct machine *machine)
     if (!machine)
         return;
     close_boot_source(machine);
-    for (unsigned i = 0; i < machine->drive_count; i++)
-        virtio_dev_destroy(blk_dev(machine->drive[i]));
-    if (machine->rng)
-        virtio_dev_destroy(rng_dev(machine->rng));
+    devices_destroy(&machine->devices);
     free_cpu_template(machine->cpu_template);
     serial_destroy(&machine->serial);
     free(machine);
@@ -163,82 +161,16 @@ void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_
     machine->cpu_template = cpu_template;
 }
 
-static int find_drive(const struct machine *machine, const char *id)
+struct devices *machine_devices(struct machine *machine)
 {
-    for (unsigned i = 0; i < machine->drive_count; i++) {
-        if (strcmp(blk_config(machine->drive[i])->id, id) == 0)
-            return (int)i;
-    }
-    return -1;
+    return &machine->devices;
 }
 
-/* The root drive is always the first, so that it is /dev/vda. */
-static void put_drive(struct machine *machine, int at, struct blk *blk)
+int machine_set_balloon(struct machine *machine, const struct balloon_config *config, struct err *e)
 {
-    if (at >= 0)
-        virtio_dev_destroy(blk_dev(machine->drive[at]));
-    else
-        at = (int)machine->drive_count++;
-    machine->drive[at] = blk;
-    if (blk_config(blk)->is_root) {
-        memmove(&machine->drive[1], &machine->drive[0], (unsigned)at * sizeof(machine->drive[0]));
-        machine->drive[0] = blk;
-    }
-}
-
-int machine_set_drive(struct machine *machine, const struct blk_config *config, struct err *e)
-{
-    const struct blk_config *first = machine->drive_count ? blk_config(machine->drive[0]) : NULL;
-    int at = find_drive(machine, config->id);
-    struct blk *blk;
-    int rc;
-
-    if (config->is_root && first && first->is_root && at != 0)
-        return err_set(e, -EEXIST, "A root block device already exists!");
-    if (at < 0 && machine->drive_count == MACHINE_DRIVES_MAX)
-        return err_set(e, -ENOSPC, "A machine has room for %u drives at most.", MACHINE_DRIVES_MAX);
-    rc = blk_create(&blk, &machine->env, config, e);
-    if (rc)
-        return rc;
-    put_drive(machine, at, blk);
-    return 0;
-}
-
-unsigned machine_drive_count(const struct machine *machine)
-{
-    return machine->drive_count;
-}
-
-struct blk *machine_drive(const struct machine *machine, unsigned index)
-{
-    BUG_ON(index >= machine->drive_count);
-    return machine->drive[index];
-}
-
-struct blk *machine_find_drive(const struct machine *machine, const char *id)
-{
-    int at = find_drive(machine, id);
-
-    return at < 0 ? NULL : machine->drive[at];
-}
-
-int machine_set_entropy(struct machine *machine, const struct rng_config *config, struct err *e)
-{
-    struct rng *rng;
-    int rc = rng_create(&rng, &machine->env, config, e);
-
-    if (rc)
-        return rc;
-    if (machine->rng)
-        virtio_dev_destroy(rng_dev(machine->rng));
-    machine->rng = rng;
-    machine->rng_config = *config;
-    return 0;
-}
-
-const struct rng_config *machine_entropy(const struct machine *machine)
-{
-    return machine->rng ? &machine->rng_config : NULL;
+    if (config->amount_mib > machine->config.mem_size_mib)
+        return err_set(e, -EINVAL, "Amount of pages requested cannot be larger than the memory.");
+    return devices_set_balloon(&machine->devices, config, e);
 }
 
 int machine_set_serial(struct machine *machine, const struct serial_config *config, struct err *e)

@@ -16,6 +16,7 @@
 
 #include "vmm/base/loop.h"
 #include "vmm/config.h"
+#include "vmm/devices.h"
 
 enum machine_state { MACHINE_NOT_STARTED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPED };
 
@@ -51,19 +52,12 @@ const struct boot_source *machine_boot_source(const struct machine *machine);
  * round. */
 void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_template);
 
-/* Adds a drive, or replaces the one of that id. The root drive becomes the first. -EEXIST for a
- * second root, -ENOSPC, and the errors of blk_create. */
-int machine_set_drive(struct machine *machine, const struct blk_config *config,
-                      struct err *e) __must_check;
-unsigned machine_drive_count(const struct machine *machine);
-struct blk *machine_drive(const struct machine *machine, unsigned index);
-struct blk *machine_find_drive(const struct machine *machine, const char *id);
+/* The virtio devices, for the calls of devices.h. Never NULL. */
+struct devices *machine_devices(struct machine *machine);
 
-/* Adds the entropy device or replaces it. */
-int machine_set_entropy(struct machine *machine, const struct rng_config *config,
+/* Adds the balloon or replaces it. -EINVAL for more than the memory. */
+int machine_set_balloon(struct machine *machine, const struct balloon_config *config,
                         struct err *e) __must_check;
-/* NULL = no entropy device. */
-const struct rng_config *machine_entropy(const struct machine *machine);
 
 /* Where the console's output goes, and its limit; the errors are those of stream_open. */
 int machine_set_serial(struct machine *machine, const struct serial_config *config,

@@ -32,7 +32,7 @@ static void guest_asked_for_end(void *owner)
 
 static unsigned device_count(const struct machine *machine)
 {
-    return machine->drive_count + (machine->rng ? 1 : 0);
+    return devices_list(&machine->devices, NULL, 0);
 }
 
 /* A page for the window of each device, in the order of the windows. */
@@ -192,23 +192,35 @@ static int check_device_count(const struct machine *machine, struct err *e)
         who);
 }
 
-/* The order fixes names, addresses and interrupts: drives with the root first, then entropy. */
 static int attach_devices(struct machine *machine, struct err *e)
 {
+    struct virtio_dev *list[MACHINE_VIRTIO_MAX]; /* more have been refused already */
+    unsigned count = devices_list(&machine->devices, list, ARRAY_SIZE(list));
     int rc = attach_legacy(machine, e);
 
-    for (unsigned i = 0; i < machine->drive_count && rc == 0; i++)
-        rc = attach_virtio(machine, blk_dev(machine->drive[i]), e);
-    if (rc == 0 && machine->rng)
-        rc = attach_virtio(machine, rng_dev(machine->rng), e);
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        rc = attach_virtio(machine, list[i], e);
     timeline_stamp(TIMELINE_DEVICES);
     return rc;
+}
+
+/* Which device the kernel is told to mount. */
+static void choose_root(const struct devices *devices, struct boot_request *request)
+{
+    const struct drive *first = &devices->drive[0];
+
+    if (devices->drive_count == 0 || !drive_is_root(first))
+        return;
+    request->root = BOOT_ROOT_DRIVE;
+    request->root_partuuid = first->blk ? blk_config(first->blk)->partuuid
+                                        : vhost_user_blk_config(first->vhost)->partuuid;
+    request->root_read_only =
+        first->blk ? blk_config(first->blk)->read_only : vhost_user_blk_read_only(first->vhost);
 }
 
 /* What the guest finds in memory at its start: kernel, initrd, command line, tables. */
 static int load_guest(struct machine *machine, struct boot_entry *entry, struct err *e)
 {
-    const struct blk_config *root = machine->drive_count ? blk_config(machine->drive[0]) : NULL;
     struct boot_device devices[MACHINE_VIRTIO_MAX];
     struct boot_request request = {
         .mem = &machine->mem,
@@ -222,11 +234,7 @@ static int load_guest(struct machine *machine, struct boot_entry *entry, struct 
     };
     int rc;
 
-    if (root && root->is_root) {
-        request.root = BOOT_ROOT_DRIVE;
-        request.root_partuuid = root->partuuid;
-        request.root_read_only = root->read_only;
-    }
+    choose_root(&machine->devices, &request);
     for (unsigned i = 0; i < machine->slot_count; i++)
         devices[i] =
             (struct boot_device){.base = machine->slot[i].base, .gsi = machine->slot[i].irq.gsi};

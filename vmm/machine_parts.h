@@ -44,10 +44,7 @@ struct machine {
     struct boot_source boot_source;
     int kernel_fd, initrd_fd;          /* opened when configured; -1 = none */
     struct cpu_template *cpu_template; /* NULL = none */
-    struct blk *drive[MACHINE_DRIVES_MAX];
-    unsigned drive_count;
-    struct rng *rng;
-    struct rng_config rng_config;
+    struct devices devices;
 
     /* What it is made of, from the start on. */
     struct virtio_env env; /* what devices know of us: &mem and loop */

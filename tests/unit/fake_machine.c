@@ -26,6 +26,7 @@ int machine_create(struct machine **machine, struct loop *loop,
     if (!m)
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
     m->env = (struct virtio_env){.mem = &mem, .loop = loop};
+    devices_init(&m->devices, &m->env);
     m->config = (struct machine_config){.vcpu_count = 1, .mem_size_mib = 128};
     *machine = m;
     return 0;
@@ -40,8 +41,7 @@ static void free_boot_source(struct boot_source *source)
 
 void machine_destroy(struct machine *machine)
 {
-    for (unsigned i = 0; i < machine->drive_count; i++)
-        virtio_dev_destroy(blk_dev(machine->drive[i]));
+    devices_destroy(&machine->devices);
     machine_set_cpu_template(machine, NULL);
     free_boot_source(&machine->boot_source);
     free(machine->serial_path);
@@ -98,47 +98,16 @@ void machine_set_cpu_template(struct machine *machine, struct cpu_template *cpu_
     free(old);
 }
 
-int machine_set_drive(struct machine *machine, const struct blk_config *config, struct err *e)
+struct devices *machine_devices(struct machine *machine)
 {
-    struct blk *blk;
-
-    if (refuse(machine, e) || blk_create(&blk, &machine->env, config, e))
-        return e->code;
-    machine->drive[machine->drive_count++] = blk;
-    return 0;
+    return &machine->devices;
 }
 
-unsigned machine_drive_count(const struct machine *machine)
-{
-    return machine->drive_count;
-}
-
-struct blk *machine_drive(const struct machine *machine, unsigned index)
-{
-    return machine->drive[index];
-}
-
-struct blk *machine_find_drive(const struct machine *machine, const char *id)
-{
-    for (unsigned i = 0; i < machine->drive_count; i++) {
-        if (strcmp(blk_config(machine->drive[i])->id, id) == 0)
-            return machine->drive[i];
-    }
-    return NULL;
-}
-
-int machine_set_entropy(struct machine *machine, const struct rng_config *config, struct err *e)
+int machine_set_balloon(struct machine *machine, const struct balloon_config *config, struct err *e)
 {
     if (refuse(machine, e))
-        return e->code;
-    machine->rng = *config;
-    machine->has_rng = true;
-    return 0;
-}
-
-const struct rng_config *machine_entropy(const struct machine *machine)
-{
-    return machine->has_rng ? &machine->rng : NULL;
+        return -EINVAL;
+    return devices_set_balloon(&machine->devices, config, e);
 }
 
 int machine_set_serial(struct machine *machine, const struct serial_config *config, struct err *e)

@@ -14,10 +14,7 @@ struct machine {
     struct machine_config config;
     struct boot_source boot_source; /* strings owned */
     struct cpu_template *cpu_template;
-    struct blk *drive[MACHINE_DRIVES_MAX];
-    unsigned drive_count;
-    struct rng_config rng;
-    bool has_rng;
+    struct devices devices;
     char *serial_path;
     unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;
     int exit_code;

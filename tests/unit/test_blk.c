@@ -7,7 +7,7 @@
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "tests/unit/unit.h"
-#include "virtio/blk.h"
+#include "virtio/block/blk.h"
 #include "vmm/base/log.h"
 
 #include <errno.h>

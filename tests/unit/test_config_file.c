@@ -91,10 +91,10 @@ static void test_config_file_configures_and_starts(void **state)
     assert_int_equal(f->machine->config.vcpu_count, 2);
     assert_string_equal(f->machine->boot_source.kernel_path, "k");
     assert_string_equal(f->machine->boot_source.boot_args, "a");
-    assert_int_equal(f->machine->drive_count, 2);
-    assert_string_equal(blk_config(f->machine->drive[1])->id, "b");
-    assert_int_equal(blk_config(f->machine->drive[1])->engine, BLK_ENGINE_SYNC);
-    assert_true(f->machine->has_rng);
+    assert_int_equal(f->machine->devices.drive_count, 2);
+    assert_string_equal(blk_config(f->machine->devices.drive[1].blk)->id, "b");
+    assert_int_equal(blk_config(f->machine->devices.drive[1].blk)->engine, BLK_ENGINE_SYNC);
+    assert_true(f->machine->devices.rng);
     assert_string_equal(f->machine->serial_path, "s");
     assert_int_equal(f->machine->cpu_template->capability[0].number, 5);
 }
@@ -107,7 +107,7 @@ static void test_config_file_has_defaults_for_the_machine(void **state)
     assert_int_equal(f->machine->config.vcpu_count, 1);
     assert_int_equal(f->machine->config.mem_size_mib, 128);
     assert_null(f->machine->boot_source.boot_args);
-    assert_false(f->machine->has_rng);
+    assert_false(f->machine->devices.rng);
 }
 
 static void test_config_file_lets_unknown_keys_and_null_sections_be(void **state)
@@ -118,7 +118,7 @@ static void test_config_file_lets_unknown_keys_and_null_sections_be(void **state
                    "\"metrics\":null,\"vsock\":null,\"balloon\":null,\"network-interfaces\":[],"
                    "\"pmem\":[],\"cpu-config\":null,\"entropy\":null,\"memory-hotplug\":null,"
                    "\"mmds-config\":null}");
-    assert_false(f->machine->has_rng);
+    assert_false(f->machine->devices.rng);
 }
 
 static void test_config_file_says_what_is_wrong_and_where(void **state)

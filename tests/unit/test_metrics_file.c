@@ -70,7 +70,7 @@ static void make_machine(unsigned drives)
         struct blk_config config = {.id = id, .path = (char[]){"disk"}};
 
         snprintf(id, sizeof(id), "d%u", i);
-        assert_int_equal(machine_set_drive(machine, &config, &e), 0);
+        assert_int_equal(devices_set_drive(machine_devices(machine), &config, &e), 0);
     }
 }
 
@@ -110,14 +110,14 @@ static void test_metrics_file_drives_have_groups_and_block_is_their_sum(void **s
     struct err e;
 
     (void)state;
-    make_machine(MACHINE_DRIVES_MAX);
+    make_machine(DEVICES_MAX);
     assert_int_equal(metrics_open("m", "vm-1", "{\"a\":\"\\\"b\"}", &e), 0);
     metrics_start(loop, machine);
-    blk_metrics(machine->drive[0])->read_bytes += 10;
-    blk_metrics(machine->drive[31])->read_bytes += 32;
-    metric_agg_add(&blk_metrics(machine->drive[31])->read_agg, 5 * NSEC_PER_USEC);
+    blk_metrics(machine->devices.drive[0].blk)->read_bytes += 10;
+    blk_metrics(machine->devices.drive[31].blk)->read_bytes += 32;
+    metric_agg_add(&blk_metrics(machine->devices.drive[31].blk)->read_agg, 5 * NSEC_PER_USEC);
     assert_int_equal(metrics_flush(&e), 0);
-    blk_metrics(machine->drive[0])->read_bytes += 1;
+    blk_metrics(machine->devices.drive[0].blk)->read_bytes += 1;
     assert_int_equal(metrics_flush(&e), 0);
 
     line = line_of_file(1);

@@ -245,7 +245,7 @@ static void test_routes_refuse_hot_plug_without_pci(void **state)
     f->machine->state = MACHINE_RUNNING;
     for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
         assert_fault(f, requests[i][0], requests[i][1], requests[i][2], "PCI is not enabled");
-    assert_int_equal(f->machine->drive_count, 0);
+    assert_int_equal(f->machine->devices.drive_count, 0);
 }
 
 static void test_routes_say_what_is_not_supported_yet(void **state)
@@ -377,10 +377,8 @@ static void test_routes_put_the_prefix_of_the_resource_before_refusals(void **st
          "Machine config error: No."},
         {"PATCH", "/machine-config", "{\"vcpu_count\":1}", "Machine config error: No."},
         {"PUT", "/boot-source", "{\"kernel_image_path\":\"k\"}", "Boot source error: No."},
-        {"PUT", "/drives/a",
-         "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"}",
-         "Drive config error: No."},
-        {"PUT", "/entropy", "{}", "Entropy config error: No."},
+        {"PUT", "/drives/a", "{\"drive_id\":\"a\",\"is_root_device\":false}",
+         "Drive config error: Unable to create the virtio block device: Invalid block config."},
         {"PUT", "/actions", "{\"action_type\":\"InstanceStart\"}", "Start microvm error: No."},
     };
     struct fixture *f = *state;
@@ -404,7 +402,7 @@ static void test_routes_drive_reaches_the_machine_with_all_it_says(void **state)
                 "\"partuuid\":\"0eaa91a0-01\",\"is_read_only\":true,\"cache_type\":\"Writeback\","
                 "\"io_engine\":\"Async\",\"rate_limiter\":{\"bandwidth\":{\"size\":1,"
                 "\"refill_time\":2,\"one_time_burst\":3}},\"socket\":null}");
-    drive = blk_config(f->machine->drive[0]);
+    drive = blk_config(f->machine->devices.drive[0].blk);
     assert_string_equal(drive->id, "d_1");
     assert_string_equal(drive->partuuid, "0eaa91a0-01");
     assert_true(drive->is_root && drive->read_only && drive->has_limiter);
@@ -443,7 +441,7 @@ static void test_routes_drive_patch_changes_path_and_limiter(void **state)
     assert_int_equal(files_make_sparse("bigger", 8192), 0);
     assert_done(f, "PUT", "/drives/a",
                 "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"}");
-    blk = f->machine->drive[0];
+    blk = f->machine->devices.drive[0].blk;
     f->machine->state = MACHINE_RUNNING;
     assert_done(f, "PATCH", "/drives/a", "{\"drive_id\":\"a\",\"path_on_host\":\"bigger\"}");
     assert_string_equal(blk_config(blk)->path, "bigger");

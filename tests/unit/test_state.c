@@ -5,7 +5,7 @@
  * to `known`; whoever changes a table raises its version and writes down the new fingerprint.
  */
 #include "tests/unit/unit.h"
-#include "virtio/blk.h"
+#include "virtio/block/blk.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"

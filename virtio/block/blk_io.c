@@ -10,7 +10,7 @@
  * completion. A driver that needs order waits for completions, and a FLUSH covers what was complete
  * before it, so we order nothing.
  */
-#include "virtio/blk_io.h"
+#include "virtio/block/blk_io.h"
 
 #include "vmm/base/log.h"
 

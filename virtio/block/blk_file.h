@@ -3,8 +3,8 @@
  * blk_file.h owns the file behind a drive: opening it, its size, its identity, and reading from it
  * what is already in memory. Private to the block device.
  */
-#ifndef MAYFLY_VIRTIO_BLK_FILE_H
-#define MAYFLY_VIRTIO_BLK_FILE_H
+#ifndef MAYFLY_BLOCK_BLK_FILE_H
+#define MAYFLY_BLOCK_BLK_FILE_H
 
 #include "vmm/base/err.h"
 

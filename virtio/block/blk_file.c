@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blk_file.c: the file behind a drive. */
-#include "virtio/blk_file.h"
+#include "virtio/block/blk_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blk.c: the block device: its queue, its limits, what it tells the driver, and its updates. */
-#include "virtio/blk_io.h"
+#include "virtio/block/blk_io.h"
 #include "vmm/base/log.h"
 
 #include <errno.h>

@@ -4,11 +4,11 @@
  * blk.c is the device (queue, limits, configuration, updates), blk_io.c serves its requests.
  * Private to the block device.
  */
-#ifndef MAYFLY_VIRTIO_BLK_IO_H
-#define MAYFLY_VIRTIO_BLK_IO_H
+#ifndef MAYFLY_BLOCK_BLK_IO_H
+#define MAYFLY_BLOCK_BLK_IO_H
 
-#include "virtio/blk.h"
-#include "virtio/blk_file.h"
+#include "virtio/block/blk.h"
+#include "virtio/block/blk_file.h"
 
 #define BLK_QUEUE 0
 

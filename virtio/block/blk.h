@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blk.h owns the virtio block device (virtio 1.3, section 5.2) on a raw file or block device. */
-#ifndef MAYFLY_VIRTIO_BLK_H
-#define MAYFLY_VIRTIO_BLK_H
+#ifndef MAYFLY_BLOCK_BLK_H
+#define MAYFLY_BLOCK_BLK_H
 
 #include "virtio/virtio.h"
 #include "vmm/base/metrics.h"

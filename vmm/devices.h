@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * devices.h owns the virtio devices that a machine was told to have, from the first request on:
+ * each is made when it is configured, replaced when it is configured again, and put in its place at
+ * the start (machine_build.c). Nothing of KVM here.
+ *
+ * Every function: loop thread (or the main thread before loop_run), machine lock held.
+ * Configuration calls copy what they are given and on error change nothing. Sentences in *e are
+ * what the API shows after its prefix, word for word what clients of Firecracker know. Which of
+ * them may come when is the API's to judge.
+ */
+#ifndef MAYFLY_DEVICES_H
+#define MAYFLY_DEVICES_H
+
+#include "virtio/block/blk.h"
+#include "virtio/block/vhost_user_blk.h"
+#include "virtio/memory/balloon.h"
+#include "virtio/memory/hotplug.h"
+#include "virtio/memory/pmem.h"
+#include "virtio/mmds/mmds.h"
+#include "virtio/net/net.h"
+#include "virtio/rng.h"
+#include "virtio/vsock/vsock.h"
+
+/* How many of a kind can be configured; a start takes fewer in all, as many as there are interrupt
+ * lines (machine_build.c), and refuses more in the words that clients know. */
+#define DEVICES_MAX 32
+
+/* A drive: exactly one of the two. */
+struct drive {
+    struct blk *blk;              /* a file of this host */
+    struct vhost_user_blk *vhost; /* another process */
+};
+
+struct devices {
+    const struct virtio_env *env;
+    struct balloon *balloon;
+    struct drive drive[DEVICES_MAX]; /* the root drive first */
+    unsigned drive_count;
+    struct net *net[DEVICES_MAX];
+    unsigned net_count;
+    struct pmem *pmem[DEVICES_MAX];
+    unsigned pmem_count;
+    struct vsock *vsock;
+    struct rng *rng;
+    struct rng_config rng_config;
+    struct hotplug *hotplug;
+
+    struct mmds_config *mmds; /* NULL = guests cannot reach the metadata service */
+    struct mmds_endpoint *mmds_endpoint[DEVICES_MAX];
+    unsigned mmds_count;
+};
+
+/* env is borrowed. */
+void devices_init(struct devices *devices, const struct virtio_env *env);
+/* Destroys every device; nothing is in flight. */
+void devices_destroy(struct devices *devices);
+
+/* All of them in the order of their places (which fixes names, addresses and interrupts): balloon,
+ * drives, interfaces, pmem, vsock, entropy, memory. Returns how many there are, and fills at most
+ * `room`. */
+unsigned devices_list(const struct devices *devices, struct virtio_dev **list, unsigned room);
+
+/* Adds a drive, or replaces the one of that id. -EEXIST for a second root, -ENOSPC, and the errors
+ * of blk_create and vhost_user_blk_create. */
+int devices_set_drive(struct devices *devices, const struct blk_config *config,
+                      struct err *e) __must_check;
+int devices_set_vhost_user_drive(struct devices *devices,
+                                 const struct vhost_user_blk_config *config,
+                                 struct err *e) __must_check;
+/* NULL = no such drive. */
+struct drive *devices_find_drive(struct devices *devices, const char *id);
+const char *drive_id(const struct drive *drive);
+bool drive_is_root(const struct drive *drive);
+
+/* The same for interfaces; -EEXIST also for a MAC that another one has. */
+int devices_set_net(struct devices *devices, const struct net_config *config,
+                    struct err *e) __must_check;
+struct net *devices_find_net(struct devices *devices, const char *id);
+
+/* The same for persistent memory, of which one may be the root unless a drive is. */
+int devices_set_pmem(struct devices *devices, const struct pmem_config *config,
+                     struct err *e) __must_check;
+struct pmem *devices_find_pmem(struct devices *devices, const char *id);
+
+/* The devices of which there is one; each call replaces the former. Whether a balloon fits into the
+ * memory is judged by machine_set_balloon. */
+int devices_set_balloon(struct devices *devices, const struct balloon_config *config,
+                        struct err *e) __must_check;
+int devices_set_vsock(struct devices *devices, const struct vsock_config *config,
+                      struct err *e) __must_check;
+int devices_set_entropy(struct devices *devices, const struct rng_config *config,
+                        struct err *e) __must_check;
+int devices_set_hotplug(struct devices *devices, const struct hotplug_config *config,
+                        struct err *e) __must_check;
+
+/* Lets the guest reach the metadata service over the interfaces named in the config, which must
+ * exist. */
+int devices_set_mmds(struct devices *devices, const struct mmds_config *config,
+                     const struct mmds_service *service, struct err *e) __must_check;
+
+#endif
