@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a monitor takes of this machine: memory, and the size of the program."""
+
+import os
+import time
+
+from common import MAYFLY, Monitor, Row, guest, kvm_kind, recorded, say, write_json
+
+
+def row_memory(_, work):
+    if kvm_kind() == "none":
+        say("memory: left out, /dev/kvm does not open here")
+        return []
+    say("memory: private dirty pages of monitors on this machine")
+    # The pages of a program that was just linked count as dirty until they are on the disk.
+    os.sync()
+    elf = guest("tiny") + "/loop-min.elf"
+    config = write_json(work, "loop.json",
+                        {"boot-source": {"kernel_image_path": elf},
+                         "machine-config": {"vcpu_count": 1, "mem_size_mib": 128}, "drives": []})
+    with Monitor(work, "idle") as idle:
+        idle_kib = idle.private_dirty_kib()
+    with Monitor(work, "first", "--config-file", config) as first, \
+            Monitor(work, "second", "--config-file", config):
+        time.sleep(1)
+        booted_kib = first.private_dirty_kib()
+    return [Row("Private_Dirty beside guest memory, idle before configuration", "this machine", idle_kib,
+                "KiB", 160, recorded("idle"), "", "ci/bench --only memory"),
+            Row("Private_Dirty beside guest memory, booted, a second monitor running", "this machine",
+                booted_kib, "KiB", 260, recorded("booted"), "", "ci/bench --only memory")]
+
+
+def row_binary(_, __):
+    return [Row("the program, static and stripped", "", os.path.getsize(MAYFLY) / 2**20, "MiB", 2, {}, "",
+                "ls -l build/mayfly")]
