@@ -67,6 +67,9 @@ struct call {
 /* Answers 200 with the text of the writer, or says that memory is out. 0 or -ENOMEM. */
 int call_answer(struct call *call, struct json_writer *w, struct err *e) __must_check;
 
+/* -EINVAL when the id in the body is another than that in the path. */
+int call_check_id(const struct call *call, const char *body_id, struct err *e) __must_check;
+
 /* Opens the serial port's file, starts the machine and, when it runs, the metrics. Here and for the
  * config file. */
 int api_start_machine(struct api *api, struct err *e) __must_check;
@@ -93,15 +96,27 @@ call_act act_instance_info, act_version, act_vm_config, act_timeline, act_machin
     act_machine_set, act_boot_source, act_cpu_config, act_action, act_vm;
 call_release release_cpu_config;
 
-/* handlers_devices.c */
-call_prepare prepare_drive;
-call_check check_drive, check_drive_patch;
-call_act act_drive, act_drive_patch, act_entropy, act_serial, act_balloon_get;
-
 /* handlers_host.c */
 call_prepare prepare_logger;
-call_check check_mmds_config;
-call_act act_logger, act_metrics, act_mmds_get, act_mmds_put, act_mmds_patch;
+call_act act_logger, act_metrics;
 call_release release_metrics;
+
+/* mmds_requests.c */
+call_check check_mmds_config;
+call_act act_mmds_get, act_mmds_put, act_mmds_patch;
+
+/* devices/drives.c */
+call_prepare prepare_drive;
+call_check check_drive, check_drive_patch;
+call_act act_drive, act_drive_patch;
+
+/* devices/entropy.c */
+call_act act_entropy;
+
+/* devices/serial.c */
+call_act act_serial;
+
+/* devices/balloon.c */
+call_act act_balloon_get;
 
 #endif

@@ -1,49 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bodies.c: the tables of members. Order, names and rules are Firecracker's. */
-#include "api/bodies.h"
-
+#include "api/body_tables.h"
 #include "api/json_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define NAMES(list, of_values)                                                                     \
-    &(const struct schema_names)                                                                   \
-    {                                                                                              \
-        .names = list, .values = of_values, .count = ARRAY_SIZE(list)                              \
-    }
-
-#define SCHEMA(shown, rows, ...)                                                                   \
-    {                                                                                              \
-        .name = shown, .members = rows, .count = ARRAY_SIZE(rows), __VA_ARGS__                     \
-    }
-
-/* ---- rate limiters ---- */
-
-static const struct schema_member token_bucket_members[] = {
-    {"size", SCHEMA_U64, SCHEMA_REQUIRED, SCHEMA_AT(struct token_bucket_config, size)},
-    {"one_time_burst", SCHEMA_U64, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct token_bucket_config, one_time_burst, has_burst)},
-    {"refill_time", SCHEMA_U64, SCHEMA_REQUIRED, SCHEMA_AT(struct token_bucket_config, refill_ms)},
-};
-static const struct schema token_bucket_schema =
-    SCHEMA("struct TokenBucketConfig", token_bucket_members, .lets_unknown = true);
-
-static const struct schema_member rate_limiter_members[] = {
-    {"bandwidth", SCHEMA_OBJECT, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct rate_limiter_config, bandwidth, has_bandwidth),
-     .object = &token_bucket_schema},
-    {"ops", SCHEMA_OBJECT, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct rate_limiter_config, ops, has_ops), .object = &token_bucket_schema},
-};
-static const struct schema rate_limiter_schema =
-    SCHEMA("struct RateLimiterConfig", rate_limiter_members, .lets_unknown = false);
-
-#define RATE_LIMITER(type)                                                                         \
-    {                                                                                              \
-        "rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,                                            \
-            SCHEMA_AT_GIVEN(type, limiter, has_limiter), .object = &rate_limiter_schema            \
-    }
 
 /* ---- /machine-config ---- */
 
@@ -106,63 +67,6 @@ static const struct schema_member boot_source_members[] = {
 };
 const struct schema boot_source_schema =
     SCHEMA("struct BootSourceConfig", boot_source_members, .lets_unknown = false);
-
-/* ---- /drives ---- */
-
-const char *const cache_names[] = {"Unsafe", "Writeback"};
-_Static_assert(BLK_CACHE_UNSAFE == 0 && BLK_CACHE_WRITEBACK == 1, "numbered as named");
-
-static const char *const engine_names[] = {"Async", "Sync"};
-static const int engine_values[] = {BLK_ENGINE_ASYNC, BLK_ENGINE_SYNC};
-
-const char *engine_name(enum blk_engine engine)
-{
-    return engine_names[engine == BLK_ENGINE_SYNC];
-}
-
-static const struct schema_member drive_members[] = {
-    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.id)},
-    {"partuuid", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.partuuid)},
-    {"is_root_device", SCHEMA_BOOL, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.is_root)},
-    {"cache_type", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct drive_body, config.cache),
-     .names = NAMES(cache_names, NULL)},
-    {"is_read_only", SCHEMA_BOOL, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct drive_body, config.read_only, has_read_only)},
-    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.path)},
-    {"rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct drive_body, config.limiter, config.has_limiter),
-     .object = &rate_limiter_schema},
-    {"io_engine", SCHEMA_NAMES, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct drive_body, config.engine, has_engine),
-     .names = NAMES(engine_names, engine_values)},
-    {"socket", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, socket)},
-    {"discard", SCHEMA_BOOL, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
-     SCHEMA_AT(struct drive_body, config.discard)},
-};
-const struct schema drive_schema =
-    SCHEMA("struct BlockDeviceConfig", drive_members, .lets_unknown = false);
-
-static const struct schema_member drive_patch_members[] = {
-    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_patch_body, id)},
-    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_patch_body, path)},
-    RATE_LIMITER(struct drive_patch_body),
-};
-const struct schema drive_patch_schema =
-    SCHEMA("struct BlockDeviceUpdateConfig", drive_patch_members, .lets_unknown = false);
-
-/* ---- /entropy, /serial ---- */
-
-static const struct schema_member entropy_members[] = {RATE_LIMITER(struct rng_config)};
-const struct schema entropy_schema =
-    SCHEMA("struct EntropyDeviceConfig", entropy_members, .lets_unknown = false);
-
-static const struct schema_member serial_members[] = {
-    {"serial_out_path", SCHEMA_PATH, SCHEMA_NULLABLE, SCHEMA_AT(struct serial_config, out_path)},
-    {"rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct serial_config, limiter, has_limiter), .object = &token_bucket_schema},
-};
-const struct schema serial_schema =
-    SCHEMA("struct SerialConfig", serial_members, .lets_unknown = false);
 
 /* ---- /actions, /vm ---- */
 
@@ -237,38 +141,3 @@ static const struct schema_member metrics_members[] = {
 };
 const struct schema metrics_schema =
     SCHEMA("struct MetricsConfig", metrics_members, .lets_unknown = true);
-
-/* ---- /mmds/config ---- */
-
-static int skip_interfaces(struct json_cursor *c, void *member)
-{
-    struct json_string id;
-
-    (void)member;
-    if (json_enter_array(c, "a sequence") < 0)
-        return -1;
-    while (json_next_element(c) > 0 && json_read_string(c, "a string", &id) == 0)
-        ;
-    return json_leave(c);
-}
-
-static int skip_address(struct json_cursor *c, void *member)
-{
-    struct json_string address;
-
-    (void)member;
-    return json_read_string(c, "IPv4 address", &address);
-}
-
-static const char *const mmds_version_names[] = {"V1", "V2"};
-static const struct schema_member mmds_config_members[] = {
-    {"version", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct mmds_config_body, version),
-     .names = NAMES(mmds_version_names, NULL)},
-    {"network_interfaces", SCHEMA_CUSTOM, SCHEMA_REQUIRED,
-     SCHEMA_AT(struct mmds_config_body, version), .read = skip_interfaces},
-    {"ipv4_address", SCHEMA_CUSTOM, SCHEMA_TAIL | SCHEMA_NULLABLE,
-     SCHEMA_AT(struct mmds_config_body, version), .read = skip_address},
-    {"imds_compat", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct mmds_config_body, imds_compat)},
-};
-const struct schema mmds_config_schema =
-    SCHEMA("struct MmdsConfig", mmds_config_members, .lets_unknown = false);

@@ -11,6 +11,9 @@
 #include "vmm/base/log.h"
 #include "vmm/machine.h"
 
+/* The two forms of limits, for the tables of devices. */
+extern const struct schema token_bucket_schema, rate_limiter_schema;
+
 /* /machine-config, PUT (two members required) and PATCH (none); begins as what is to be changed. */
 struct machine_body {
     struct machine_config config;

@@ -174,6 +174,13 @@ int call_answer(struct call *call, struct json_writer *w, struct err *e)
     return 0;
 }
 
+int call_check_id(const struct call *call, const char *body_id, struct err *e)
+{
+    if (strcmp(call->id, body_id) != 0)
+        return err_set(e, -EINVAL, "The id from the path does not match the id from the body!");
+    return 0;
+}
+
 /* ---- paths ---- */
 
 #define SEGMENTS 4

@@ -11,6 +11,14 @@
 #include "vmm/machine.h"
 
 void machine_config_write(struct json_writer *w, const struct machine_config *config);
+
+/* Its parts, a function a file of devices/. NULL = not configured. */
+void limiter_write(struct json_writer *w, const char *key, bool given,
+                   const struct rate_limiter_config *limiter);
+void drives_write(struct json_writer *w, const struct devices *devices);
+void entropy_write(struct json_writer *w, const struct rng_config *entropy);
+
+/* The whole. */
 void vm_config_write(struct json_writer *w, struct machine *machine);
 
 #endif

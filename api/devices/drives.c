@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drives.c: requests about drives. */
+#include "api/api.h"
+#include "api/body_tables.h"
+#include "api/vm_config.h"
+
+#include <errno.h>
+
+const char *const cache_names[] = {"Unsafe", "Writeback"};
+_Static_assert(BLK_CACHE_UNSAFE == 0 && BLK_CACHE_WRITEBACK == 1, "numbered as named");
+
+static const char *const engine_names[] = {"Async", "Sync"};
+static const int engine_values[] = {BLK_ENGINE_ASYNC, BLK_ENGINE_SYNC};
+
+const char *engine_name(enum blk_engine engine)
+{
+    return engine_names[engine == BLK_ENGINE_SYNC];
+}
+
+static const struct schema_member drive_members[] = {
+    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.id)},
+    {"partuuid", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.partuuid)},
+    {"is_root_device", SCHEMA_BOOL, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.is_root)},
+    {"cache_type", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct drive_body, config.cache),
+     .names = NAMES(cache_names, NULL)},
+    {"is_read_only", SCHEMA_BOOL, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.read_only, has_read_only)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.path)},
+    {"rate_limiter", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.limiter, config.has_limiter),
+     .object = &rate_limiter_schema},
+    {"io_engine", SCHEMA_NAMES, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_body, config.engine, has_engine),
+     .names = NAMES(engine_names, engine_values)},
+    {"socket", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, socket)},
+    {"discard", SCHEMA_BOOL, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT(struct drive_body, config.discard)},
+};
+const struct schema drive_schema =
+    SCHEMA("struct BlockDeviceConfig", drive_members, .lets_unknown = false);
+
+static const struct schema_member drive_patch_members[] = {
+    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_patch_body, id)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_patch_body, path)},
+    RATE_LIMITER(struct drive_patch_body),
+};
+const struct schema drive_patch_schema =
+    SCHEMA("struct BlockDeviceUpdateConfig", drive_patch_members, .lets_unknown = false);
+
+void prepare_drive(struct call *call)
+{
+    call->body.drive.config.engine = BLK_ENGINE_SYNC;
+}
+
+int check_drive(struct call *call, struct err *e)
+{
+    return call_check_id(call, call->body.drive.config.id, e);
+}
+
+int check_drive_patch(struct call *call, struct err *e)
+{
+    return call_check_id(call, call->body.drive_patch.id, e);
+}
+
+int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e)
+{
+    const struct blk_config *config = &drive->config;
+    bool mixed = config->path || drive->has_read_only || config->has_limiter || drive->has_engine;
+
+    if (drive->socket && !mixed)
+        return err_set(e, -ENOTSUP,
+                       "Drives behind a vhost-user socket are not supported yet by this version "
+                       "of Mayfly.");
+    if (drive->socket || !config->path)
+        return err_set(e, -EINVAL,
+                       "Unable to create the virtio block device: Invalid block config.");
+    return devices_set_drive(machine_devices(api->machine), config, e);
+}
+
+int act_drive(struct call *call, struct err *e)
+{
+    return api_set_drive(call->api, &call->body.drive, e);
+}
+
+int act_drive_patch(struct call *call, struct err *e)
+{
+    const struct drive_patch_body *patch = &call->body.drive_patch;
+    struct drive *drive = devices_find_drive(machine_devices(call->api->machine), patch->id);
+
+    if (!drive)
+        return err_set(e, -ENOENT,
+                       "Unable to patch the block device: Failed perform action on device: Device "
+                       "not found Please verify the request arguments.");
+    return blk_update(drive->blk, patch->path, patch->has_limiter ? &patch->limiter : NULL, e);
+}
+
+static void write_drive(struct json_writer *w, const struct blk_config *drive)
+{
+    json_write_begin(w, '{');
+    json_write_key(w, "drive_id");
+    json_write_string(w, drive->id);
+    json_write_key(w, "partuuid");
+    json_write_string(w, drive->partuuid);
+    json_write_key(w, "is_root_device");
+    json_write_bool(w, drive->is_root);
+    json_write_key(w, "cache_type");
+    json_write_string(w, cache_names[drive->cache]);
+    json_write_key(w, "is_read_only");
+    json_write_bool(w, drive->read_only);
+    json_write_key(w, "path_on_host");
+    json_write_string(w, drive->path);
+    limiter_write(w, "rate_limiter", drive->has_limiter, &drive->limiter);
+    json_write_key(w, "io_engine");
+    json_write_string(w, engine_name(drive->engine));
+    json_write_key(w, "socket");
+    json_write_null(w);
+    if (drive->discard) {
+        json_write_key(w, "discard");
+        json_write_bool(w, true);
+    }
+    json_write_end(w, '}');
+}
+
+void drives_write(struct json_writer *w, const struct devices *devices)
+{
+    json_write_begin(w, '[');
+    for (unsigned i = 0; i < devices->drive_count; i++)
+        write_drive(w, blk_config(devices->drive[i].blk));
+    json_write_end(w, ']');
+}
