@@ -280,6 +280,7 @@ int devices_set_entropy(struct devices *devices, const struct rng_config *config
         virtio_dev_destroy(rng_dev(devices->rng));
     devices->rng = rng;
     devices->rng_config = *config;
+    rate_limiter_config_tidy(&devices->rng_config.limiter, &devices->rng_config.has_limiter);
     return 0;
 }
 

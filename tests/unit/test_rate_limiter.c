@@ -197,6 +197,50 @@ static void test_rate_limiter_patch_resets_only_the_buckets_given(void **state)
     assert_true(rate_limiter_take(&limiter, UINT64_MAX, T0));
 }
 
+static void test_rate_limiter_config_without_limits_is_not_given(void **state)
+{
+    struct rate_limiter_config config = {.has_bandwidth = true, .bandwidth = {.size = 5}};
+    bool given = true;
+
+    (void)state;
+    rate_limiter_config_tidy(&config, &given);
+    assert_false(given);
+    assert_false(config.has_bandwidth);
+
+    config = (struct rate_limiter_config){
+        .has_ops = true,
+        .ops = {.size = 5, .refill_ms = 1, .has_burst = true, .one_time_burst = 0},
+    };
+    given = true;
+    rate_limiter_config_tidy(&config, &given);
+    assert_true(given);
+    assert_true(config.has_ops);
+    assert_false(config.ops.has_burst);
+}
+
+static void test_rate_limiter_config_patch_replaces_only_the_buckets_given(void **state)
+{
+    struct rate_limiter_config config = {.has_ops = true, .ops = {.size = 9, .refill_ms = 1}};
+    struct rate_limiter_config patch = {.has_bandwidth = true,
+                                        .bandwidth = {.size = 7, .refill_ms = 2}};
+    bool given = false; /* whatever stands in config then does not count */
+
+    (void)state;
+    rate_limiter_config_patch(&config, &given, &patch);
+    assert_true(given);
+    assert_false(config.has_ops);
+    assert_int_equal(config.bandwidth.size, 7);
+
+    patch = (struct rate_limiter_config){.has_ops = true, .ops = {.size = 3, .refill_ms = 4}};
+    rate_limiter_config_patch(&config, &given, &patch);
+    assert_int_equal(config.bandwidth.size, 7);
+    assert_int_equal(config.ops.size, 3);
+
+    patch = (struct rate_limiter_config){.has_ops = true, .has_bandwidth = true};
+    rate_limiter_config_patch(&config, &given, &patch);
+    assert_false(given);
+}
+
 static void test_rate_limiter_state_table_covers_its_struct(void **state)
 {
     (void)state;
@@ -218,6 +262,8 @@ int main(void)
         cmocka_unit_test(test_rate_limiter_wait_is_exactly_until_the_request_passes),
         cmocka_unit_test(test_rate_limiter_wait_is_zero_when_nothing_limits),
         cmocka_unit_test(test_rate_limiter_patch_resets_only_the_buckets_given),
+        cmocka_unit_test(test_rate_limiter_config_without_limits_is_not_given),
+        cmocka_unit_test(test_rate_limiter_config_patch_replaces_only_the_buckets_given),
         cmocka_unit_test(test_rate_limiter_state_table_covers_its_struct),
     };
 

@@ -183,27 +183,6 @@ static char *copy_string(const char *string, bool *failed)
     return copy;
 }
 
-/* A bucket that limits nothing is no bucket, and a burst of nothing is none; so the user
- * sees it. */
-static void normalise(struct token_bucket_config *bucket, bool *has)
-{
-    *has = *has && bucket->size > 0 && bucket->refill_ms > 0;
-    bucket->has_burst = *has && bucket->one_time_burst > 0;
-    if (!*has)
-        *bucket = (struct token_bucket_config){0};
-}
-
-static void normalise_limiter(struct blk_config *config)
-{
-    struct rate_limiter_config *limiter = &config->limiter;
-
-    if (!config->has_limiter)
-        *limiter = (struct rate_limiter_config){0};
-    normalise(&limiter->bandwidth, &limiter->has_bandwidth);
-    normalise(&limiter->ops, &limiter->has_ops);
-    config->has_limiter = limiter->has_bandwidth || limiter->has_ops;
-}
-
 static int copy_config(struct blk *blk, const struct blk_config *config)
 {
     bool failed = false;
@@ -212,7 +191,7 @@ static int copy_config(struct blk *blk, const struct blk_config *config)
     blk->config.id = copy_string(config->id, &failed);
     blk->config.path = copy_string(config->path, &failed);
     blk->config.partuuid = copy_string(config->partuuid, &failed);
-    normalise_limiter(&blk->config);
+    rate_limiter_config_tidy(&blk->config.limiter, &blk->config.has_limiter);
     return failed ? -ENOMEM : 0;
 }
 
@@ -299,23 +278,6 @@ static int replace_file(struct blk *blk, const char *path, struct err *e)
     return 0;
 }
 
-static void replace_limiter(struct blk *blk, const struct rate_limiter_config *patch)
-{
-    struct rate_limiter_config *limiter = &blk->config.limiter;
-
-    rate_limiter_update(&blk->s.limiter, patch, now_ns());
-    if (patch->has_bandwidth) {
-        limiter->has_bandwidth = true;
-        limiter->bandwidth = patch->bandwidth;
-    }
-    if (patch->has_ops) {
-        limiter->has_ops = true;
-        limiter->ops = patch->ops;
-    }
-    blk->config.has_limiter = true;
-    normalise_limiter(&blk->config);
-}
-
 int blk_update(struct blk *blk, const char *path, const struct rate_limiter_config *limiter,
                struct err *e)
 {
@@ -332,8 +294,10 @@ int blk_update(struct blk *blk, const char *path, const struct rate_limiter_conf
                        "arguments.",
                        why.text);
     }
-    if (limiter)
-        replace_limiter(blk, limiter);
+    if (limiter) {
+        rate_limiter_update(&blk->s.limiter, limiter, now_ns());
+        rate_limiter_config_patch(&blk->config.limiter, &blk->config.has_limiter, limiter);
+    }
     metric_add(&blk->metrics.update_count, 1);
     return 0;
 }

@@ -163,3 +163,35 @@ bool rate_limiter_is_unlimited(const struct rate_limiter *limiter)
 {
     return !is_limited(&limiter->bandwidth) && !is_limited(&limiter->ops);
 }
+
+static void tidy_bucket(struct token_bucket_config *bucket, bool *given)
+{
+    *given = *given && bucket->size > 0 && bucket->refill_ms > 0;
+    bucket->has_burst = *given && bucket->one_time_burst > 0;
+    if (!*given)
+        *bucket = (struct token_bucket_config){0};
+}
+
+void rate_limiter_config_tidy(struct rate_limiter_config *config, bool *given)
+{
+    if (!*given)
+        *config = (struct rate_limiter_config){0};
+    tidy_bucket(&config->bandwidth, &config->has_bandwidth);
+    tidy_bucket(&config->ops, &config->has_ops);
+    *given = config->has_bandwidth || config->has_ops;
+}
+
+void rate_limiter_config_patch(struct rate_limiter_config *config, bool *given,
+                               const struct rate_limiter_config *patch)
+{
+    if (!*given)
+        *config = (struct rate_limiter_config){0};
+    if (patch->has_bandwidth)
+        config->bandwidth = patch->bandwidth;
+    if (patch->has_ops)
+        config->ops = patch->ops;
+    config->has_bandwidth |= patch->has_bandwidth;
+    config->has_ops |= patch->has_ops;
+    *given = true;
+    rate_limiter_config_tidy(config, given);
+}

@@ -27,6 +27,16 @@ struct rate_limiter_config {
     struct token_bucket_config bandwidth, ops;
 };
 
+/*
+ * Makes of what a user gave what the user sees (GET /vm/config): a bucket that limits nothing is no
+ * bucket, a burst of nothing is none, and a limiter without buckets is not given.
+ */
+void rate_limiter_config_tidy(struct rate_limiter_config *config, bool *given);
+
+/* A PATCH to what the user sees: buckets that are given replace the old ones. */
+void rate_limiter_config_patch(struct rate_limiter_config *config, bool *given,
+                               const struct rate_limiter_config *patch);
+
 /* The saved part of a bucket. size 0 = no limit. Tokens have been added up to updated_ns, which
  * moves by whole tokens only, so that slow refills lose nothing. */
 struct token_bucket {
