@@ -97,6 +97,15 @@ struct drive *devices_find_drive(struct devices *devices, const char *id)
     return NULL;
 }
 
+bool devices_share_memory(const struct devices *devices)
+{
+    for (unsigned i = 0; i < devices->drive_count; i++) {
+        if (devices->drive[i].vhost)
+            return true;
+    }
+    return false;
+}
+
 /* Whether a drive of this id may be configured; the one it would replace, or NULL, in *old. */
 static int check_drive(struct devices *devices, const char *id, bool is_root, struct drive **old,
                        struct err *e)

@@ -61,6 +61,9 @@ void devices_destroy(struct devices *devices);
  * `room`. */
 unsigned devices_list(const struct devices *devices, struct virtio_dev **list, unsigned room);
 
+/* Whether another process serves one of them, and so must share the guest's memory. */
+bool devices_share_memory(const struct devices *devices);
+
 /* Adds a drive, or replaces the one of that id. -EEXIST for a second root, -ENOSPC, and the errors
  * of blk_create and vhost_user_blk_create. */
 int devices_set_drive(struct devices *devices, const struct blk_config *config,

@@ -52,11 +52,20 @@ static int map_registers(struct machine *machine, struct kvm_registers *register
     return 0;
 }
 
-static int create_vm(struct machine *machine, struct err *e)
+static int create_memory(struct machine *machine, struct err *e)
 {
     const struct machine_config *config = &machine->config;
     /* A size that does not fit is refused by mem_create; it must not wrap into one that does. */
-    uint64_t mib = MIN(config->mem_size_mib, UINT64_MAX / MIB);
+    uint64_t size = MIN(config->mem_size_mib, UINT64_MAX / MIB) * MIB;
+
+    if (devices_share_memory(&machine->devices))
+        return mem_create_shared(&machine->mem, size, config->huge_pages, config->track_dirty_pages,
+                                 e);
+    return mem_create(&machine->mem, size, config->huge_pages, config->track_dirty_pages, e);
+}
+
+static int create_vm(struct machine *machine, struct err *e)
+{
     struct kvm_registers registers;
     int rc;
 
@@ -67,11 +76,12 @@ static int create_vm(struct machine *machine, struct err *e)
     if (rc == 0 && machine->cpu_template)
         rc = cpu_template_check_capabilities(machine->cpu_template, &machine->kvm, e);
     if (rc == 0)
-        rc = mem_create(&machine->mem, mib * MIB, config->huge_pages, config->track_dirty_pages, e);
+        rc = create_memory(machine, e);
     if (rc == 0)
         rc = map_registers(machine, &registers, e);
     if (rc == 0)
-        rc = kvm_vm_create(&machine->kvm, &machine->mem, config->track_dirty_pages, &registers, e);
+        rc = kvm_vm_create(&machine->kvm, &machine->mem, machine->config.track_dirty_pages,
+                           &registers, e);
     timeline_stamp(TIMELINE_MEMORY);
     return rc;
 }

@@ -4,9 +4,13 @@
 #include "vmm/base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
 
 #define ABOVE_BOTH_HOLES                                                                           \
     (300 * GIB) /* of RAM: 3 below the first hole, 252 between them, 45 above */
@@ -129,6 +133,47 @@ static void test_mem_create_with_transparent_huge_pages_is_usable(void **state)
     mem_destroy(&mem);
 }
 
+static void test_mem_create_shared_is_seen_by_whoever_maps_the_file(void **state)
+{
+    struct mem mem;
+    struct err e = {0};
+    uint32_t value = 0x12345678;
+    uint8_t *other;
+
+    (void)state;
+    assert_int_equal(mem_create_shared(&mem, 3 * GIB + 2 * MIB, MEM_PAGES_DEFAULT, true, &e), 0);
+    assert_true(mem.shared);
+    assert_int_equal((uintptr_t)mem.region[0].hva % (2 * MIB), 0);
+    assert_ptr_equal(mem.region[1].hva, mem.region[0].hva + 3 * GIB);
+
+    other = mmap(NULL, 2 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, mem.fd, 3 * (off_t)GIB);
+    assert_true(other != MAP_FAILED);
+    assert_int_equal(mem_write(&mem, GPA(4 * GIB + 0x1000), &value, sizeof(value)), 0);
+    assert_memory_equal(other + 0x1000, &value, sizeof(value));
+    other[0x1000] = 0x99;
+    assert_int_equal(mem_read(&mem, GPA(4 * GIB + 0x1000), &value, sizeof(value)), 0);
+    assert_int_equal(value, 0x12345699);
+    assert_true(is_dirty(&mem.region[1], 1));
+    munmap(other, 2 * MIB);
+    mem_destroy(&mem);
+    assert_false(mem.shared);
+}
+
+/* Whoever was handed the file could otherwise kill the monitor with one call. */
+static void test_mem_create_shared_cannot_be_cut_short_by_another_process(void **state)
+{
+    struct mem mem;
+
+    (void)state;
+    assert_int_equal(mem_create_shared(&mem, 4 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_int_equal(ftruncate(mem.fd, 0), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(ftruncate(mem.fd, 8 * MIB), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(fcntl(mem.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+    mem_destroy(&mem);
+}
+
 /* Free huge pages of 2 MiB on this host; -1 where it knows none. */
 static long free_huge_pages(void)
 {
@@ -154,6 +199,9 @@ static void test_mem_create_without_a_free_huge_page_is_refused_and_says_so(void
     assert_int_equal(mem_create(&mem, 4 * MIB, MEM_PAGES_HUGETLB_2M, false, &e), -ENOMEM);
     assert_non_null(strstr(e.text, "vm.nr_hugepages"));
     assert_null(mem.map);
+    assert_int_equal(mem_create_shared(&mem, 4 * MIB, MEM_PAGES_HUGETLB_2M, false, &e), -ENOMEM);
+    assert_non_null(strstr(e.text, "vm.nr_hugepages"));
+    assert_null(mem.map);
 }
 
 static void test_mem_create_refuses_sizes_no_host_has(void **state)
@@ -167,6 +215,9 @@ static void test_mem_create_refuses_sizes_no_host_has(void **state)
         assert_int_equal(mem_create(&mem, sizes[i], MEM_PAGES_DEFAULT, true, &e), -ENOMEM);
         assert_string_equal(e.text, "Cannot create mmap region: Cannot allocate memory "
                                     "(os error 12)");
+        assert_int_equal(mem.count, 0);
+        mem_destroy(&mem);
+        assert_int_equal(mem_create_shared(&mem, sizes[i], MEM_PAGES_DEFAULT, true, &e), -ENOMEM);
         assert_int_equal(mem.count, 0);
         mem_destroy(&mem);
     }
@@ -384,6 +435,8 @@ int main(void)
         cmocka_unit_test(test_mem_create_large_goes_around_both_holes),
         cmocka_unit_test(test_mem_regions_follow_each_other_in_aligned_mapping),
         cmocka_unit_test(test_mem_create_with_transparent_huge_pages_is_usable),
+        cmocka_unit_test(test_mem_create_shared_is_seen_by_whoever_maps_the_file),
+        cmocka_unit_test(test_mem_create_shared_cannot_be_cut_short_by_another_process),
         cmocka_unit_test(test_mem_create_without_a_free_huge_page_is_refused_and_says_so),
         cmocka_unit_test(test_mem_create_refuses_sizes_no_host_has),
         cmocka_unit_test(test_mem_destroy_accepts_zeroed_and_twice),

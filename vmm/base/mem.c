@@ -3,9 +3,12 @@
 #include "vmm/base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include <linux/memfd.h>
 #include <sys/mman.h>
 
 #define HUGE_PAGE (2 * MIB)
@@ -38,17 +41,23 @@ static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
  * is not there is SIGBUS. The first, which every boot writes to, is asked for now: a host without
  * any is an error of the start.
  */
-static int take_first_huge_page(void *map)
+static int take_first_huge_page(uint8_t *map)
 {
     return madvise(map, HUGE_PAGE, MADV_POPULATE_WRITE) ? -ENOMEM : 0;
 }
 
+static uint8_t *aligned(const struct mem *mem)
+{
+    uintptr_t start = (uintptr_t)mem->map;
+
+    return (uint8_t *)mem->map + (align_up(start, HUGE_PAGE) - start);
+}
+
 /* Maps `size` bytes whose start is aligned to a huge page, so that the host may back them with
  * such. */
-static uint8_t *map_aligned(struct mem *mem, uint64_t size, enum mem_pages pages)
+static uint8_t *map_private(struct mem *mem, uint64_t size, enum mem_pages pages)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    uintptr_t start;
 
     mem->map_size = size + HUGE_PAGE;
     if (pages == MEM_PAGES_HUGETLB_2M) {
@@ -60,8 +69,52 @@ static uint8_t *map_aligned(struct mem *mem, uint64_t size, enum mem_pages pages
         mem->map = NULL;
         return NULL;
     }
-    start = align_up((uintptr_t)mem->map, HUGE_PAGE);
-    return (uint8_t *)mem->map + (start - (uintptr_t)mem->map);
+    return aligned(mem);
+}
+
+/*
+ * A file in memory of `size` bytes. Its size is sealed: a process that we hand it to could
+ * otherwise cut it short under a running guest, and the next access would be SIGBUS.
+ */
+static int create_file(uint64_t size, enum mem_pages pages)
+{
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd, rc;
+
+    if (pages == MEM_PAGES_HUGETLB_2M)
+        flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+    fd = memfd_create("guest-memory", flags);
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)size) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        return fd;
+    rc = -errno;
+    close(fd);
+    return rc;
+}
+
+/* The same over a file that other processes can map: an aligned place is found first. */
+static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
+{
+    uint64_t file_size = pages == MEM_PAGES_HUGETLB_2M ? align_up(size, HUGE_PAGE) : size;
+
+    mem->map_size = file_size + HUGE_PAGE;
+    mem->map =
+        mmap(NULL, mem->map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mem->map == MAP_FAILED) {
+        mem->map = NULL;
+        return NULL;
+    }
+    mem->fd = create_file(file_size, pages);
+    if (mem->fd < 0) {
+        errno = -mem->fd;
+        return NULL;
+    }
+    if (mmap(aligned(mem), file_size, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED | MAP_NORESERVE, mem->fd, 0) == MAP_FAILED)
+        return NULL;
+    return aligned(mem);
 }
 
 static int make_dirty_bitmaps(struct mem *mem)
@@ -76,22 +129,23 @@ static int make_dirty_bitmaps(struct mem *mem)
     return 0;
 }
 
-int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
-               struct err *e)
+static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool shared,
+                  bool track_dirty, struct err *e)
 {
     uint8_t *hva;
     int saved;
 
-    memset(mem, 0, sizeof(*mem));
+    *mem = (struct mem){.shared = shared, .fd = -1};
     /* Above 1 << 46 no address exists; the check also keeps the sums below from wrapping. */
     if (size == 0 || size >= UINT64_C(1) << 46)
         return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
-    hva = map_aligned(mem, size, pages);
+    hva = shared ? map_shared(mem, size, pages) : map_private(mem, size, pages);
     if (!hva) {
         saved = -errno;
+        mem_destroy(mem);
         return err_set(e, saved, "Cannot create mmap region: %s", err_os(saved));
     }
-    if (pages == MEM_PAGES_HUGETLB_2M && take_first_huge_page(mem->map)) {
+    if (pages == MEM_PAGES_HUGETLB_2M && take_first_huge_page(hva)) {
         mem_destroy(mem);
         return err_set(e, -ENOMEM,
                        "Cannot create mmap region: the host has no free huge page of 2 MiB (see "
@@ -109,12 +163,26 @@ int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_
     return 0;
 }
 
+int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+               struct err *e)
+{
+    return create(mem, size, pages, false, track_dirty, e);
+}
+
+int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+                      struct err *e)
+{
+    return create(mem, size, pages, true, track_dirty, e);
+}
+
 void mem_destroy(struct mem *mem)
 {
     for (unsigned i = 0; i < mem->count; i++)
         free(mem->region[i].dirty);
     if (mem->map)
         munmap(mem->map, mem->map_size);
+    if (mem->shared && mem->fd >= 0)
+        close(mem->fd);
     memset(mem, 0, sizeof(*mem));
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mem.h owns guest memory: private anonymous mappings, the guest physical layout of RAM, and the
- * only way from a guest physical address (GPA) to a host pointer (HVA).
+ * mem.h owns guest memory: its mapping (private, or a file that other processes are given), the
+ * guest physical layout of RAM, and the only way from a guest physical address (GPA) to a host
+ * pointer (HVA).
  *
  * A GPA is a struct, so that it can be neither dereferenced nor added to a pointer by accident.
  * Translation takes a length, refuses what is not wholly inside one region, and exists twice: for
@@ -56,6 +57,8 @@ struct mem {
     struct mem_region region[MEM_REGIONS_MAX];
     void *map; /* the one mapping that holds all regions, and its length */
     uint64_t map_size;
+    bool shared; /* fd is open: the file holds the regions one behind the other, from offset 0 */
+    int fd;
 };
 
 /*
@@ -65,6 +68,14 @@ struct mem {
  */
 int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                struct err *e) __must_check;
+
+/*
+ * The same over a file in memory (memfd) that can be handed to another process, which then reads
+ * and writes what the guest does; nobody can change its size. Costs more than private memory at
+ * first touch, so only machines that need it have it.
+ */
+int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+                      struct err *e) __must_check;
 
 /* Accepts a zeroed or half-made mem. */
 void mem_destroy(struct mem *mem);
