@@ -261,6 +261,53 @@ static void test_kvm_vm_create_registers_every_region(void **state)
     destroy_vm(&kvm, &mem);
 }
 
+/* Whether KVM keeps a dirty log of slot `slot`, of at most 4 MiB. */
+static bool has_dirty_log(const struct kvm *kvm, uint32_t slot)
+{
+    static uint64_t bitmap[4 * MIB / PAGE_SIZE / 64];
+    struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
+
+    return ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) == 0;
+}
+
+static void test_kvm_vm_create_registers_what_devices_added(void **state)
+{
+    uint64_t plugged = 1;
+    struct mem_region file = {.size = 2 * MIB, .read_only = true}, ram = {.size = 2 * MIB};
+    struct kvm kvm;
+    struct mem mem;
+
+    (void)state;
+    open_or_skip(&kvm);
+    assert_int_equal(mem_create(&mem, 4 * MIB, MEM_PAGES_DEFAULT, true, NULL), 0);
+    file.hva = mem.region[0].hva; /* any mapping will do */
+    file.gpa = mem_device_base(&mem, 2 * MIB);
+    assert_int_equal(mem_add_region(&mem, &file, NULL), 0);
+    ram.hva = mem.region[0].hva + 2 * MIB;
+    ram.gpa = mem_device_base(&mem, 2 * MIB);
+    ram.plugged = &plugged;
+    ram.block_shift = 21;
+    assert_int_equal(mem_add_region(&mem, &ram, NULL), 0);
+
+    assert_int_equal(kvm_vm_create(&kvm, &mem, true, &no_registers, NULL), 0);
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct kvm_userspace_memory_region again = {
+            .slot = 31,
+            .guest_phys_addr = mem.device[i].gpa.v,
+            .memory_size = PAGE_SIZE,
+            .userspace_addr = (uintptr_t)mem.device[i].hva,
+        };
+
+        assert_int_equal(ioctl(kvm.vm_fd, KVM_SET_USER_MEMORY_REGION, &again), -1);
+        assert_int_equal(errno, EEXIST);
+    }
+    assert_true(has_dirty_log(&kvm, 0));
+    assert_false(has_dirty_log(&kvm, 1)); /* the file */
+    assert_true(has_dirty_log(&kvm, 2));
+    destroy_vm(&kvm, &mem);
+}
+
 static void test_kvm_vm_create_with_dirty_log_can_be_asked_for_it(void **state)
 {
     static uint64_t bitmap[16 * MIB / PAGE_SIZE / 64];
@@ -349,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_kvm_close_twice_closes_once),
         cmocka_unit_test(test_kvm_open_finds_usable_kvm),
         cmocka_unit_test(test_kvm_vm_create_registers_every_region),
+        cmocka_unit_test(test_kvm_vm_create_registers_what_devices_added),
         cmocka_unit_test(test_kvm_vm_create_with_dirty_log_can_be_asked_for_it),
         cmocka_unit_test(test_kvm_vm_create_of_memory_kvm_refuses_says_so),
         cmocka_unit_test(test_kvm_pulse_irq_is_an_edge_on_its_line_alone),

@@ -426,6 +426,138 @@ static void test_mem_reading_marks_nothing(void **state)
     mem_destroy(&mem);
 }
 
+/* ---- regions of devices ---- */
+
+#define BLOCK_SHIFT 21
+#define BLOCK       (UINT64_C(1) << BLOCK_SHIFT)
+
+/* RAM of 2 MiB, and above it a region of `size` bytes as a device would add it. */
+static gpa_t create_with_region(struct mem *mem, bool track_dirty, struct mem_region region)
+{
+    create(mem, 2 * MIB, track_dirty);
+    region.gpa = mem_device_base(mem, 2 * MIB);
+    assert_int_equal(mem_add_region(mem, &region, NULL), 0);
+    return region.gpa;
+}
+
+static void test_mem_device_base_is_above_all_that_is_there(void **state)
+{
+    static uint8_t file[4096];
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 2 * MIB, false);
+    assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 512 * GIB);
+    assert_int_equal(
+        mem_add_region(
+            &mem,
+            &(struct mem_region){.gpa = GPA(512 * GIB), .size = 6 * MIB, .hva = file, .fd = -1},
+            NULL),
+        0);
+    assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 512 * GIB + 6 * MIB);
+    assert_int_equal(mem_device_base(&mem, 2 * GIB).v, 514 * GIB);
+    mem_destroy(&mem);
+
+    create(&mem, ABOVE_BOTH_HOLES, false);
+    assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 557 * GIB);
+    mem_destroy(&mem);
+}
+
+static void test_mem_translates_a_region_of_a_device_until_it_is_removed(void **state)
+{
+    static uint8_t file[8192];
+    struct mem mem;
+    gpa_t gpa;
+
+    (void)state;
+    gpa = create_with_region(&mem, true, (struct mem_region){.size = 8192, .hva = file, .fd = -1});
+
+    assert_ptr_equal(mem_readable(&mem, gpa, 8192), file);
+    assert_ptr_equal(mem_writable(&mem, gpa_add(gpa, 4096), 4096), file + 4096);
+    assert_null(mem_readable(&mem, gpa, 8193));
+    assert_null(mem_readable(&mem, GPA(gpa.v - 1), 2));
+    assert_null(mem_readable(&mem, gpa_add(gpa, 8192), 1));
+    assert_null(mem.device[0].dirty); /* a file is its own copy */
+    assert_int_equal(mem_size(&mem), 2 * MIB);
+
+    mem_remove_region(&mem, gpa);
+    assert_null(mem_readable(&mem, gpa, 1));
+    mem_remove_region(&mem, gpa);
+    assert_int_equal(mem.device_count, 0);
+    mem_destroy(&mem);
+}
+
+static void test_mem_read_only_region_is_not_writable(void **state)
+{
+    static uint8_t file[4096];
+    struct mem mem;
+    gpa_t gpa;
+
+    (void)state;
+    gpa = create_with_region(
+        &mem, false, (struct mem_region){.size = 4096, .hva = file, .fd = -1, .read_only = true});
+
+    assert_ptr_equal(mem_readable(&mem, gpa, 4096), file);
+    assert_null(mem_writable(&mem, gpa, 1));
+    assert_int_equal(mem_write(&mem, gpa, "x", 1), -EFAULT);
+    mem_destroy(&mem);
+}
+
+/* Of eight blocks the second, third and last are there. */
+static void test_mem_reaches_plugged_blocks_and_no_others(void **state)
+{
+    uint64_t plugged = 0x86;
+    struct mem mem;
+    gpa_t gpa;
+    uint8_t *hva = (uint8_t *)(uintptr_t)(64 * BLOCK); /* never touched */
+
+    (void)state;
+    gpa = create_with_region(&mem, true,
+                             (struct mem_region){.size = 8 * BLOCK,
+                                                 .hva = hva,
+                                                 .fd = -1,
+                                                 .plugged = &plugged,
+                                                 .block_shift = BLOCK_SHIFT});
+
+    assert_ptr_equal(mem_readable(&mem, gpa_add(gpa, BLOCK), 2 * BLOCK), hva + BLOCK);
+    assert_ptr_equal(mem_readable(&mem, gpa_add(gpa, 8 * BLOCK - 1), 1), hva + 8 * BLOCK - 1);
+    assert_null(mem_readable(&mem, gpa, 1));
+    assert_null(mem_readable(&mem, gpa_add(gpa, BLOCK - 1), 2));
+    assert_null(mem_readable(&mem, gpa_add(gpa, 2 * BLOCK), BLOCK + 1));
+    assert_null(mem_readable(&mem, gpa_add(gpa, BLOCK), 7 * BLOCK)); /* both ends, not the middle */
+    assert_null(mem_readable(&mem, gpa_add(gpa, 7 * BLOCK), BLOCK + 1));
+    assert_null(mem_readable(&mem, gpa_add(gpa, 8 * BLOCK), 0)); /* the end is in no block */
+    assert_null(mem_writable(&mem, gpa_add(gpa, 3 * BLOCK), 1));
+
+    assert_non_null(mem_writable(&mem, gpa_add(gpa, 2 * BLOCK), 1));
+    assert_int_equal(count_dirty(&mem.device[0]), 1);
+    assert_true(is_dirty(&mem.device[0], 2 * BLOCK / PAGE_SIZE));
+    plugged = 0;
+    assert_null(mem_readable(&mem, gpa_add(gpa, BLOCK), 1));
+    mem_destroy(&mem);
+}
+
+static void test_mem_refuses_regions_beyond_any_address_and_more_than_it_has_room_for(void **state)
+{
+    static uint8_t file[4096];
+    struct mem_region region = {.size = UINT64_C(1) << 46, .hva = file, .fd = -1};
+    struct mem mem;
+    struct err e;
+
+    (void)state;
+    create(&mem, 2 * MIB, false);
+    region.gpa = mem_device_base(&mem, 2 * MIB);
+    assert_int_equal(mem_add_region(&mem, &region, &e), -ENOSPC);
+    region.size = 4096;
+    for (int i = 0; i < MEM_DEVICE_REGIONS_MAX; i++) {
+        region.gpa = mem_device_base(&mem, 2 * MIB);
+        assert_int_equal(mem_add_region(&mem, &region, &e), 0);
+    }
+    region.gpa = mem_device_base(&mem, 2 * MIB);
+    assert_int_equal(mem_add_region(&mem, &region, &e), -ENOSPC);
+    mem_destroy(&mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +583,11 @@ int main(void)
         cmocka_unit_test(test_mem_writable_marks_exactly_touched_pages),
         cmocka_unit_test(test_mem_dirty_pages_are_kept_per_region),
         cmocka_unit_test(test_mem_reading_marks_nothing),
+        cmocka_unit_test(test_mem_device_base_is_above_all_that_is_there),
+        cmocka_unit_test(test_mem_translates_a_region_of_a_device_until_it_is_removed),
+        cmocka_unit_test(test_mem_read_only_region_is_not_writable),
+        cmocka_unit_test(test_mem_reaches_plugged_blocks_and_no_others),
+        cmocka_unit_test(test_mem_refuses_regions_beyond_any_address_and_more_than_it_has_room_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,27 +100,38 @@ static int add_slot(const struct kvm *kvm, struct kvm_userspace_memory_region sl
     return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
+static int add_region(const struct kvm *kvm, uint32_t slot, const struct mem_region *region,
+                      bool log_dirty)
+{
+    return add_slot(kvm, (struct kvm_userspace_memory_region){
+                             .slot = slot,
+                             .flags = (log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0) |
+                                      (region->read_only ? KVM_MEM_READONLY : 0),
+                             .guest_phys_addr = region->gpa.v,
+                             .memory_size = region->size,
+                             .userspace_addr = (uintptr_t)region->hva,
+                         });
+}
+
+/* RAM first, then the registers, then what devices have added. */
 static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirty,
                      const struct kvm_registers *registers)
 {
+    uint32_t slot = 0;
     int rc = 0;
 
     for (unsigned i = 0; i < mem->count && rc == 0; i++)
-        rc = add_slot(kvm, (struct kvm_userspace_memory_region){
-                               .slot = i,
-                               .flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
-                               .guest_phys_addr = mem->region[i].gpa.v,
-                               .memory_size = mem->region[i].size,
-                               .userspace_addr = (uintptr_t)mem->region[i].hva,
-                           });
+        rc = add_region(kvm, slot++, &mem->region[i], log_dirty);
     if (rc == 0 && registers->size > 0)
         rc = add_slot(kvm, (struct kvm_userspace_memory_region){
-                               .slot = MEM_REGIONS_MAX,
+                               .slot = slot++,
                                .flags = KVM_MEM_READONLY,
                                .guest_phys_addr = registers->gpa.v,
                                .memory_size = registers->size,
                                .userspace_addr = (uintptr_t)registers->hva,
                            });
+    for (unsigned i = 0; i < mem->device_count && rc == 0; i++)
+        rc = add_region(kvm, slot++, &mem->device[i], log_dirty && mem->device[i].plugged);
     return rc;
 }
 

@@ -45,8 +45,10 @@ struct kvm_registers {
 };
 
 /*
- * Creates the VM, registers every region of `mem` (with a dirty log if asked) and the devices'
- * registers, then the irqchip.
+ * Creates the VM, registers every region of `mem` and the devices' registers, then the irqchip.
+ * With log_dirty, KVM keeps a dirty log of RAM and of memory that can be plugged. Of the latter all
+ * is one slot from the start: protection in the host's mapping keeps the guest from what is not
+ * plugged, since a slot set later would stop the guest for 7 ms.
  */
 int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
                   const struct kvm_registers *registers, struct err *e) __must_check;

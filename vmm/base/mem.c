@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mem.c: guest RAM is one host mapping, cut into at most three regions around the MMIO holes. */
+/* mem.c: guest RAM is one host mapping, cut into at most three regions around the MMIO holes; what
+ * devices add lies above it. */
 #include "vmm/base/mem.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@
 
 #define HUGE_PAGE (2 * MIB)
 
+/* Beyond it no physical address exists; the checks against it also keep sums from wrapping. */
+#define ADDRESSES (UINT64_C(1) << 46)
+
 /* Cuts `size` bytes into regions below, between and above the holes; false if they do not fit. */
 static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
 {
@@ -21,7 +25,7 @@ static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
     } ram[MEM_REGIONS_MAX] = {
         {0, MEM_HOLE32_START},
         {MEM_HOLE32_END, MEM_HOLE64_START},
-        {MEM_HOLE64_END, UINT64_C(1) << 46},
+        {MEM_HOLE64_END, ADDRESSES},
     };
 
     mem->count = 0;
@@ -117,16 +121,21 @@ static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
     return aligned(mem);
 }
 
+static int make_dirty_bitmap(struct mem_region *region)
+{
+    uint64_t words = align_up(region->size / PAGE_SIZE, 64) / 64;
+
+    region->dirty = calloc(words, sizeof(uint64_t));
+    return region->dirty ? 0 : -ENOMEM;
+}
+
 static int make_dirty_bitmaps(struct mem *mem)
 {
-    for (unsigned i = 0; i < mem->count; i++) {
-        uint64_t words = align_up(mem->region[i].size / PAGE_SIZE, 64) / 64;
+    int rc = 0;
 
-        mem->region[i].dirty = calloc(words, sizeof(uint64_t));
-        if (!mem->region[i].dirty)
-            return -ENOMEM;
-    }
-    return 0;
+    for (unsigned i = 0; i < mem->count && rc == 0; i++)
+        rc = make_dirty_bitmap(&mem->region[i]);
+    return rc;
 }
 
 static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool shared,
@@ -135,9 +144,8 @@ static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool sha
     uint8_t *hva;
     int saved;
 
-    *mem = (struct mem){.shared = shared, .fd = -1};
-    /* Above 1 << 46 no address exists; the check also keeps the sums below from wrapping. */
-    if (size == 0 || size >= UINT64_C(1) << 46)
+    *mem = (struct mem){.pages = pages, .track_dirty = track_dirty, .shared = shared, .fd = -1};
+    if (size == 0 || size >= ADDRESSES)
         return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
     hva = shared ? map_shared(mem, size, pages) : map_private(mem, size, pages);
     if (!hva) {
@@ -179,6 +187,8 @@ void mem_destroy(struct mem *mem)
 {
     for (unsigned i = 0; i < mem->count; i++)
         free(mem->region[i].dirty);
+    for (unsigned i = 0; i < mem->device_count; i++)
+        free(mem->device[i].dirty);
     if (mem->map)
         munmap(mem->map, mem->map_size);
     if (mem->shared && mem->fd >= 0)
@@ -195,6 +205,86 @@ uint64_t mem_size(const struct mem *mem)
     return size;
 }
 
+/* ---- regions of devices ---------------------------------------------------------------------- */
+
+static uint64_t end_of(const struct mem_region *region)
+{
+    return region->gpa.v + region->size;
+}
+
+gpa_t mem_device_base(const struct mem *mem, uint64_t alignment)
+{
+    uint64_t base = MEM_HOLE64_END;
+
+    for (unsigned i = 0; i < mem->count; i++)
+        base = MAX(base, end_of(&mem->region[i]));
+    for (unsigned i = 0; i < mem->device_count; i++)
+        base = MAX(base, end_of(&mem->device[i]));
+    return GPA(align_up(base, alignment));
+}
+
+int mem_add_region(struct mem *mem, const struct mem_region *region, struct err *e)
+{
+    struct mem_region *new = &mem->device[mem->device_count];
+
+    if (mem->device_count == MEM_DEVICE_REGIONS_MAX ||
+        !range_fits(region->gpa.v, region->size, ADDRESSES))
+        return err_set(e, -ENOSPC, "There is no room in the guest's address space: %s",
+                       err_os(-ENOSPC));
+    *new = *region;
+    if (mem->track_dirty && region->plugged && make_dirty_bitmap(new) < 0)
+        return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    mem->device_count++;
+    return 0;
+}
+
+void mem_remove_region(struct mem *mem, gpa_t gpa)
+{
+    for (unsigned i = 0; i < mem->device_count; i++) {
+        if (mem->device[i].gpa.v != gpa.v)
+            continue;
+        free(mem->device[i].dirty);
+        mem->device[i] = mem->device[--mem->device_count];
+        return;
+    }
+}
+
+/* ---- translation ----------------------------------------------------------------------------- */
+
+static bool contains(const struct mem_region *region, gpa_t gpa, uint64_t len)
+{
+    return gpa.v >= region->gpa.v && range_fits(gpa.v - region->gpa.v, len, region->size);
+}
+
+/* Whether every block that the range touches is there. */
+static bool is_plugged(const struct mem_region *region, uint64_t offset, uint64_t len)
+{
+    uint64_t last = (offset + MAX(len, 1u) - 1) >> region->block_shift;
+
+    for (uint64_t block = offset >> region->block_shift; block <= last; block++)
+        if (!(region->plugged[block / 64] >> (block % 64) & 1))
+            return false;
+    return true;
+}
+
+/* Apart, so that it costs the way to RAM nothing. */
+static __attribute__((noinline)) const struct mem_region *
+find_device_region(const struct mem *mem, gpa_t gpa, uint64_t len, uint64_t *offset)
+{
+    for (unsigned i = 0; i < mem->device_count; i++) {
+        const struct mem_region *region = &mem->device[i];
+
+        if (!contains(region, gpa, len))
+            continue;
+        *offset = gpa.v - region->gpa.v;
+        /* The end of a region is in no block. */
+        if (region->plugged && (*offset == region->size || !is_plugged(region, *offset, len)))
+            return NULL;
+        return region;
+    }
+    return NULL;
+}
+
 /* The one place that turns a GPA into a place in a region. NULL unless the range lies wholly
  * inside. */
 static const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t len,
@@ -203,12 +293,12 @@ static const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t 
     for (unsigned i = 0; i < mem->count; i++) {
         const struct mem_region *region = &mem->region[i];
 
-        if (gpa.v >= region->gpa.v && range_fits(gpa.v - region->gpa.v, len, region->size)) {
+        if (contains(region, gpa, len)) {
             *offset = gpa.v - region->gpa.v;
             return region;
         }
     }
-    return NULL;
+    return find_device_region(mem, gpa, len, offset);
 }
 
 const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len)
@@ -232,7 +322,7 @@ void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len)
     uint64_t offset;
     const struct mem_region *region = find(mem, gpa, len, &offset);
 
-    if (!region)
+    if (!region || region->read_only)
         return NULL;
     if (region->dirty && len > 0)
         mark_dirty(region, offset, len);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mem.h owns guest memory: its mapping (private, or a file that other processes are given), the
- * guest physical layout of RAM, and the only way from a guest physical address (GPA) to a host
- * pointer (HVA).
+ * guest physical layout of RAM, the regions that devices add above it, and the only way from a
+ * guest physical address (GPA) to a host pointer (HVA).
  *
  * A GPA is a struct, so that it can be neither dereferenced nor added to a pointer by accident.
  * Translation takes a length, refuses what is not wholly inside one region, and exists twice: for
@@ -45,17 +45,30 @@ enum mem_pages {
 #define MEM_HOLE64_START (256 * GIB) /* 64-bit MMIO */
 #define MEM_HOLE64_END   (512 * GIB)
 
+/* What devices may add: a file of persistent memory each, and memory that can be plugged. */
+#define MEM_DEVICE_REGIONS_MAX 32
+
 struct mem_region {
     gpa_t gpa;
     uint64_t size;
     uint8_t *hva;
     uint64_t *dirty; /* a bit a page written by the monitor; NULL while writes are not tracked */
+
+    /* Of devices' regions only; RAM has neither. */
+    bool read_only;          /* for the guest and for devices */
+    const uint64_t *plugged; /* a bit a block that is there, its device's; NULL = all of it is */
+    unsigned block_shift;    /* a block has 1 << block_shift bytes */
+    int fd;                  /* what is mapped from its start, for other processes; -1 = nothing */
 };
 
 struct mem {
-    unsigned count;
+    unsigned count; /* of the regions that are RAM */
     struct mem_region region[MEM_REGIONS_MAX];
-    void *map; /* the one mapping that holds all regions, and its length */
+    unsigned device_count; /* of those that devices have added */
+    struct mem_region device[MEM_DEVICE_REGIONS_MAX];
+    enum mem_pages pages;
+    bool track_dirty;
+    void *map; /* the one mapping that holds all of RAM, and its length */
     uint64_t map_size;
     bool shared; /* fd is open: the file holds the regions one behind the other, from offset 0 */
     int fd;
@@ -83,18 +96,35 @@ void mem_destroy(struct mem *mem);
 /* Total bytes of RAM. */
 uint64_t mem_size(const struct mem *mem);
 
+/* Where the next region of a device may begin: above the 64-bit MMIO window, RAM and the regions
+ * that are there, at a multiple of `alignment` (a power of two). */
+gpa_t mem_device_base(const struct mem *mem, uint64_t alignment);
+
+/*
+ * Adds a device's region, before the VM is made; the mapping behind it stays the device's. Memory
+ * that can be plugged (`plugged` is set) gets a dirty bitmap where RAM has one; a file needs none,
+ * it is its own copy. -ENOSPC without room, or where it would end beyond any physical address;
+ * -ENOMEM.
+ */
+int mem_add_region(struct mem *mem, const struct mem_region *region, struct err *e) __must_check;
+
+/* Forgets the region at `gpa`; none there is fine. */
+void mem_remove_region(struct mem *mem, gpa_t gpa);
+
 /*
  * The HVA of [gpa, gpa+len) for reading only, or NULL unless the range lies wholly inside one
- * region. len may be 0 (then gpa must be inside or at the end of a region). Reading through it is a
- * race with the guest: only copy, or hand it to the kernel.
+ * region, of which every block that it touches is plugged. len may be 0 (then gpa must be inside or
+ * at the end of a region). Reading through it is a race with the guest: only copy, or hand it to
+ * the kernel.
  */
 const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
 
-/* The same for writing; marks every page of the range dirty. */
+/* The same for writing; marks every page of the range dirty. NULL also where the region is
+ * read-only. */
 void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
 
-/* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range is RAM of one
- * region. */
+/* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range can be
+ * read. */
 int mem_read(const struct mem *mem, gpa_t gpa, void *to, size_t len) __must_check;
 
 /* Copies into guest memory, marking pages dirty; -EFAULT as above. */
