@@ -316,6 +316,8 @@ static void reset(struct virtio_dev *dev)
     dev->s.status = 0;
     dev->active = dev->broken = false;
     dev->touched = dev->kicked = 0;
+    if (dev->ops->reset)
+        dev->ops->reset(dev);
     if (dev->transport)
         dev->transport->reset(dev->transport_owner);
     if (dev->resetting) {

@@ -77,6 +77,9 @@ struct virtio_dev_ops {
     /* After a quiesce that was not a reset (pause): go on; every ready queue is kicked afterwards.
      * Loop thread. NULL = the kicks suffice. */
     void (*resume)(struct virtio_dev *dev);
+    /* The driver has reset the device, and nothing is in flight: forget what was between the two.
+     * Any thread. NULL = nothing to forget. */
+    void (*reset)(struct virtio_dev *dev);
     /* The device's saved struct (of ops->state), in place. NULL with state == NULL. */
     void *(*saved)(struct virtio_dev *dev);
     /* Frees the device; nothing is in flight. */

@@ -24,7 +24,7 @@ struct fixture {
     int activate_result;
     unsigned activations, kicks[2], quiesces, resumes, taken;
     uint16_t head[SIZE];
-    unsigned interrupts[3], config_changes, activated, resets;
+    unsigned interrupts[3], config_changes, activated, resets, forgotten;
     bool keep; /* kicks keep chains in flight instead of returning them */
     bool flap; /* the guest shows a chain whenever we do not look */
     uint64_t event_fails, activate_fails;
@@ -95,6 +95,11 @@ static void device_resume(struct virtio_dev *dev)
     of(dev)->resumes++;
 }
 
+static void device_reset(struct virtio_dev *dev)
+{
+    of(dev)->forgotten++;
+}
+
 static void device_destroy(struct virtio_dev *dev)
 {
     (void)dev;
@@ -111,6 +116,7 @@ static const struct virtio_dev_ops ops = {
     .kick = device_kick,
     .quiesce = device_quiesce,
     .resume = device_resume,
+    .reset = device_reset,
     .destroy = device_destroy,
 };
 
@@ -524,6 +530,7 @@ static void test_virtio_reset_returns_to_the_first_state_and_works_again(void **
     assert_int_equal(f.dev.queue[0].s.ready, 0);
     assert_int_equal(f.dev.queue[0].s.size, SIZE);
     assert_int_equal(f.resets, 1 + 1); /* guest_start began with one */
+    assert_int_equal(f.forgotten, 1 + 1);
     virtio_dev_kick(&f.dev, 0);
     assert_int_equal(f.kicks[0], 1);
 
