@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define ABOVE_BOTH_HOLES                                                                           \
     (300 * GIB) /* of RAM: 3 below the first hole, 252 between them, 45 above */
@@ -558,6 +559,176 @@ static void test_mem_refuses_regions_beyond_any_address_and_more_than_it_has_roo
     mem_destroy(&mem);
 }
 
+/* ---- discarding ---- */
+
+/* Pages of [at, at+len) that take memory of the host. */
+static unsigned count_resident(void *at, uint64_t len)
+{
+    unsigned char seen[64] = {0};
+    unsigned count = 0;
+
+    assert_true(len / PAGE_SIZE <= sizeof(seen));
+    assert_int_equal(mincore(at, len, seen), 0);
+    for (uint64_t page = 0; page < len / PAGE_SIZE; page++)
+        count += seen[page] & 1;
+    return count;
+}
+
+static bool holds(const uint8_t *at, uint64_t len, uint8_t value)
+{
+    while (len-- > 0)
+        if (*at++ != value)
+            return false;
+    return true;
+}
+
+/* Eight pages of `mem` at 1 MiB, filled; the two in the middle are discarded. */
+static uint8_t *discard_middle(struct mem *mem)
+{
+    uint8_t *at = mem_writable(mem, GPA(MIB), 8 * PAGE_SIZE);
+
+    assert_non_null(at);
+    memset(at, 0x5a, 8 * PAGE_SIZE);
+    assert_int_equal(mem_discard(mem, at + 3 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
+    return at;
+}
+
+static void expect_middle_gone(const uint8_t *at)
+{
+    assert_true(holds(at, 3 * PAGE_SIZE, 0x5a));
+    assert_true(holds(at + 3 * PAGE_SIZE, 2 * PAGE_SIZE, 0));
+    assert_true(holds(at + 5 * PAGE_SIZE, 3 * PAGE_SIZE, 0x5a));
+}
+
+static void test_mem_discard_gives_pages_back_and_they_read_as_zeroes(void **state)
+{
+    struct mem mem;
+    uint8_t *at;
+
+    (void)state;
+    create(&mem, 4 * MIB, false);
+    madvise(mem.map, mem.map_size, MADV_NOHUGEPAGE); /* or mincore sees all of a huge page */
+    at = discard_middle(&mem);
+
+    assert_int_equal(count_resident(at, 8 * PAGE_SIZE), 6);
+    expect_middle_gone(at);
+    at[3 * PAGE_SIZE] = 1;
+    assert_int_equal(at[3 * PAGE_SIZE], 1);
+    mem_destroy(&mem);
+}
+
+static void test_mem_discard_takes_whole_pages_only(void **state)
+{
+    struct mem mem;
+    uint8_t *at;
+
+    (void)state;
+    create(&mem, 4 * MIB, false);
+    at = mem_writable(&mem, GPA(0), 4 * PAGE_SIZE);
+    memset(at, 0x5a, 4 * PAGE_SIZE);
+
+    assert_int_equal(mem_discard(&mem, at + 1, 3 * PAGE_SIZE - 2), 0);
+    assert_true(holds(at, PAGE_SIZE, 0x5a));
+    assert_true(holds(at + PAGE_SIZE, PAGE_SIZE, 0));
+    assert_true(holds(at + 2 * PAGE_SIZE, 2 * PAGE_SIZE, 0x5a));
+    assert_int_equal(mem_discard(&mem, at + 100, PAGE_SIZE - 100), 0);
+    assert_int_equal(mem_discard(&mem, at, PAGE_SIZE - 1), 0);
+    assert_int_equal(mem_discard(&mem, at, 0), 0);
+    assert_true(holds(at, PAGE_SIZE, 0x5a));
+
+    mem.pages = MEM_PAGES_HUGETLB_2M;
+    assert_int_equal(mem_discard(&mem, at, 2 * MIB - PAGE_SIZE), 0);
+    assert_true(holds(at, PAGE_SIZE, 0x5a));
+    mem_destroy(&mem);
+}
+
+static void test_mem_discard_of_shared_memory_frees_the_file(void **state)
+{
+    struct mem mem;
+    struct stat st;
+    uint8_t *at, *other;
+
+    (void)state;
+    assert_int_equal(mem_create_shared(&mem, 4 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    other = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, mem.fd, 0);
+    assert_true(other != MAP_FAILED);
+    at = discard_middle(&mem);
+
+    assert_int_equal(fstat(mem.fd, &st), 0);
+    assert_int_equal(st.st_blocks, 6 * PAGE_SIZE / 512);
+    expect_middle_gone(at);
+    expect_middle_gone(other + MIB);
+    munmap(other, 4 * MIB);
+    mem_destroy(&mem);
+}
+
+static void test_mem_discard_of_a_files_copy_does_not_bring_the_file_back(void **state)
+{
+    int fd = memfd_create("snapshot", MFD_CLOEXEC);
+    static uint8_t saved[2 * MIB];
+    struct mem mem;
+    uint8_t *at;
+
+    (void)state;
+    memset(saved, 0x77, sizeof(saved));
+    assert_int_equal(write(fd, saved, sizeof(saved)), sizeof(saved));
+    create(&mem, 2 * MIB, false);
+    at = mmap(mem.region[0].hva, 2 * MIB, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE, fd, 0);
+    assert_true(at != MAP_FAILED);
+    mem.region[0].backing = MEM_FILE_COPY;
+    at = discard_middle(&mem);
+
+    expect_middle_gone(at);
+    assert_true(holds(at + 8 * PAGE_SIZE, PAGE_SIZE, 0x77));
+    at[4 * PAGE_SIZE] = 1; /* it is memory like any other */
+    assert_int_equal(at[4 * PAGE_SIZE], 1);
+    mem_destroy(&mem);
+    close(fd);
+}
+
+static void test_mem_discard_refuses_what_is_not_memory_of_one_region(void **state)
+{
+    static uint8_t file[2 * MIB] __attribute__((aligned(PAGE_SIZE)));
+    struct mem_region region = {.gpa = GPA(512 * GIB), .size = sizeof(file), .hva = file, .fd = -1};
+    struct mem mem;
+    uint8_t *at;
+
+    (void)state;
+    create(&mem, 4 * MIB, false);
+    at = mem_writable(&mem, GPA(0), 4 * MIB);
+
+    assert_int_equal(mem_discard(&mem, at + 4 * MIB - PAGE_SIZE, 2 * PAGE_SIZE), -EACCES);
+    assert_int_equal(mem_discard(&mem, at - PAGE_SIZE, PAGE_SIZE), -EACCES);
+    assert_int_equal(mem_discard(&mem, at, UINT64_MAX), -EACCES);
+
+    file[0] = 0x5a;
+    assert_int_equal(mem_add_region(&mem, &region, NULL), 0);
+    assert_int_equal(mem_discard(&mem, file, PAGE_SIZE), -EACCES);
+    assert_int_equal(file[0], 0x5a);
+    mem_destroy(&mem);
+}
+
+static void test_mem_discard_reaches_memory_that_can_be_plugged(void **state)
+{
+    static const uint64_t plugged = 1;
+    struct mem_region region = {
+        .gpa = GPA(512 * GIB), .size = 2 * MIB, .plugged = &plugged, .block_shift = 21, .fd = -1};
+    struct mem mem;
+
+    (void)state;
+    create(&mem, 4 * MIB, false);
+    region.hva =
+        mmap(NULL, region.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(region.hva != MAP_FAILED);
+    region.hva[PAGE_SIZE] = 0x5a;
+    assert_int_equal(mem_add_region(&mem, &region, NULL), 0);
+
+    assert_int_equal(mem_discard(&mem, region.hva, 2 * MIB), 0);
+    assert_int_equal(region.hva[PAGE_SIZE], 0);
+    mem_destroy(&mem);
+    munmap(region.hva, region.size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +759,13 @@ int main(void)
         cmocka_unit_test(test_mem_read_only_region_is_not_writable),
         cmocka_unit_test(test_mem_reaches_plugged_blocks_and_no_others),
         cmocka_unit_test(test_mem_refuses_regions_beyond_any_address_and_more_than_it_has_room_for),
+
+        cmocka_unit_test(test_mem_discard_gives_pages_back_and_they_read_as_zeroes),
+        cmocka_unit_test(test_mem_discard_takes_whole_pages_only),
+        cmocka_unit_test(test_mem_discard_of_shared_memory_frees_the_file),
+        cmocka_unit_test(test_mem_discard_of_a_files_copy_does_not_bring_the_file_back),
+        cmocka_unit_test(test_mem_discard_refuses_what_is_not_memory_of_one_region),
+        cmocka_unit_test(test_mem_discard_reaches_memory_that_can_be_plugged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

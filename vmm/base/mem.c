@@ -32,8 +32,12 @@ static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
     for (unsigned i = 0; i < MEM_REGIONS_MAX && size > 0; i++) {
         uint64_t part = MIN(size, ram[i].end - ram[i].start);
 
-        mem->region[mem->count++] =
-            (struct mem_region){.gpa = GPA(ram[i].start), .size = part, .hva = hva};
+        mem->region[mem->count++] = (struct mem_region){
+            .gpa = GPA(ram[i].start),
+            .size = part,
+            .hva = hva,
+            .backing = mem->shared ? MEM_SHARED : MEM_ANONYMOUS,
+        };
         hva += part;
         size -= part;
     }
@@ -328,6 +332,65 @@ void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len)
         mark_dirty(region, offset, len);
     return region->hva + offset;
 }
+
+/* ---- back to the host ------------------------------------------------------------------------ */
+
+static bool holds(const struct mem_region *region, const uint8_t *at, uint64_t len)
+{
+    return at >= region->hva && range_fits((uint64_t)(at - region->hva), len, region->size);
+}
+
+/* The region that has [at, at+len), if it is memory: RAM, or what can be plugged. */
+static const struct mem_region *find_memory(const struct mem *mem, const uint8_t *at, uint64_t len)
+{
+    for (unsigned i = 0; i < mem->count; i++)
+        if (holds(&mem->region[i], at, len))
+            return &mem->region[i];
+    for (unsigned i = 0; i < mem->device_count; i++)
+        if (mem->device[i].plugged && holds(&mem->device[i], at, len))
+            return &mem->device[i];
+    return NULL;
+}
+
+/* Fresh memory in place of a file's: without it the pages would come back as the file has them. */
+static int replace(void *at, size_t len)
+{
+    void *fresh = mmap(at, len, PROT_READ | PROT_WRITE,
+                       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (fresh == MAP_FAILED)
+        return -errno;
+    madvise(at, len, MADV_DONTDUMP);
+    return 0;
+}
+
+static int discard(enum mem_backing backing, void *at, size_t len)
+{
+    switch (backing) {
+    case MEM_ANONYMOUS:
+        return madvise(at, len, MADV_DONTNEED) ? -errno : 0;
+    case MEM_SHARED: /* out of the file itself, or the other process would keep the pages */
+        return madvise(at, len, MADV_REMOVE) ? -errno : 0;
+    case MEM_FILE_COPY:
+        return replace(at, len);
+    }
+    return -EINVAL;
+}
+
+int mem_discard(const struct mem *mem, void *at, uint64_t len)
+{
+    const struct mem_region *region = find_memory(mem, at, len);
+    uint64_t page = mem->pages == MEM_PAGES_HUGETLB_2M ? HUGE_PAGE : PAGE_SIZE;
+    uint64_t skip = align_up((uintptr_t)at, page) - (uintptr_t)at;
+
+    if (!region)
+        return -EACCES;
+    if (skip >= len || len - skip < page)
+        return 0;
+    return discard(region->backing, (uint8_t *)at + skip, align_down(len - skip, page));
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 int mem_read(const struct mem *mem, gpa_t gpa, void *to, size_t len)
 {

@@ -48,10 +48,18 @@ enum mem_pages {
 /* What devices may add: a file of persistent memory each, and memory that can be plugged. */
 #define MEM_DEVICE_REGIONS_MAX 32
 
+/* What stands behind a region, which decides how its pages go back to the host. */
+enum mem_backing {
+    MEM_ANONYMOUS, /* private memory of this process */
+    MEM_SHARED,    /* a memory file, mapped by another process too */
+    MEM_FILE_COPY, /* a private mapping of a file: memory out of a snapshot */
+};
+
 struct mem_region {
     gpa_t gpa;
     uint64_t size;
     uint8_t *hva;
+    enum mem_backing backing; /* of RAM, and of memory that can be plugged */
     uint64_t *dirty; /* a bit a page written by the monitor; NULL while writes are not tracked */
 
     /* Of devices' regions only; RAM has neither. */
@@ -122,6 +130,14 @@ const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len) __must_
 /* The same for writing; marks every page of the range dirty. NULL also where the region is
  * read-only. */
 void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
+
+/*
+ * Gives the pages of [at, at+len) back to the host: they read as zeroes until they are written to
+ * again. `at` is what mem_writable returned, which has marked them dirty. Only whole pages of the
+ * host go (2 MiB with hugetlbfs); what the range holds of others stays as it is. -EACCES for what
+ * is not memory of one region, as the file of a device, or the host's -errno.
+ */
+int mem_discard(const struct mem *mem, void *at, uint64_t len) __must_check;
 
 /* Copies out of guest memory; -EFAULT (and nothing copied) unless the whole range can be
  * read. */
