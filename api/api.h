@@ -45,6 +45,8 @@ union body {
     struct boot_source boot_source;
     struct drive_body drive;
     struct drive_patch_body drive_patch;
+    struct net_config net; /* a PATCH too: limiters only */
+    struct vsock_config vsock;
     struct rng_config entropy;
     struct serial_config serial;
     struct action_body action;
@@ -66,6 +68,9 @@ struct call {
 
 /* Answers 200 with the text of the writer, or says that memory is out. 0 or -ENOMEM. */
 int call_answer(struct call *call, struct json_writer *w, struct err *e) __must_check;
+
+/* The request uses what is deprecated, which its answer says, and the log: `what`. */
+void call_note_deprecated(struct call *call, const char *what);
 
 /* -EINVAL when the id in the body is another than that in the path. */
 int call_check_id(const struct call *call, const char *body_id, struct err *e) __must_check;
@@ -109,6 +114,14 @@ call_act act_mmds_get, act_mmds_put, act_mmds_patch;
 call_prepare prepare_drive;
 call_check check_drive, check_drive_patch;
 call_act act_drive, act_drive_patch;
+
+/* devices/net.c */
+call_check check_net;
+call_act act_net, act_net_patch;
+
+/* devices/vsock.c */
+call_check check_vsock;
+call_act act_vsock;
 
 /* devices/entropy.c */
 call_act act_entropy;

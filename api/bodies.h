@@ -40,8 +40,10 @@ struct drive_patch_body {
 };
 extern const struct schema drive_patch_schema;
 
-extern const struct schema entropy_schema; /* struct rng_config */
-extern const struct schema serial_schema;  /* struct serial_config */
+extern const struct schema net_schema, net_patch_schema; /* struct net_config */
+extern const struct schema vsock_schema;                 /* struct vsock_config */
+extern const struct schema entropy_schema;               /* struct rng_config */
+extern const struct schema serial_schema;                /* struct serial_config */
 
 enum action { ACTION_FLUSH_METRICS, ACTION_INSTANCE_START, ACTION_SEND_CTRL_ALT_DEL };
 struct action_body {

@@ -12,43 +12,72 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The bodies of an array; malloc'ed. */
+struct list {
+    void *item;
+    size_t count;
+};
+
 struct config_file {
-    struct drive_body *drive; /* malloc'ed */
-    size_t n_drives;
+    struct list drives;     /* struct drive_body */
+    struct list interfaces; /* struct net_config */
     struct boot_source boot_source;
     struct machine_body machine;
     struct logger_body logger;
     struct metrics_body metrics;
+    struct vsock_config vsock;
     struct rng_config entropy;
     struct serial_config serial;
     struct cpu_template cpu_template;
     char *cpu_template_path; /* NULL = inline or none */
-    bool has_machine, has_logger, has_metrics, has_entropy, has_serial, has_cpu_template;
+    bool has_machine, has_logger, has_metrics, has_cpu_template;
+    bool has_vsock, has_entropy, has_serial;
 };
 
 /* ---- members ---- */
 
-static int read_drives(struct json_cursor *c, void *member)
+/* Appends a copy of `defaults` and returns it; NULL = out of memory. */
+static void *append(struct list *list, const void *defaults, size_t size)
 {
-    struct config_file *file = container_of(member, struct config_file, drive);
+    char *more = reallocarray(list->item, list->count + 1, size);
 
+    if (!more)
+        return NULL;
+    list->item = more;
+    return memcpy(more + size * list->count++, defaults, size);
+}
+
+/* An array of what `schema` reads into a struct of `size` bytes that begins as `defaults`. */
+static int read_list(struct json_cursor *c, struct list *list, const struct schema *schema,
+                     const void *defaults, size_t size)
+{
     if (json_enter_array(c, "a sequence") < 0)
         return -EINVAL;
     while (json_next_element(c) > 0) {
-        struct drive_body *more =
-            reallocarray(file->drive, file->n_drives + 1, sizeof(file->drive[0]));
+        void *item = append(list, defaults, size);
 
-        if (!more) {
+        if (!item) {
             json_fail(c, "out of memory");
             break;
         }
-        file->drive = more;
-        more[file->n_drives] = (struct drive_body){.config.engine = BLK_ENGINE_SYNC};
-        if (schema_read(c, &drive_schema, &more[file->n_drives]))
+        if (schema_read(c, schema, item))
             break;
-        file->n_drives++;
     }
     return json_leave(c);
+}
+
+static int read_drives(struct json_cursor *c, void *member)
+{
+    static const struct drive_body defaults = {.config.engine = BLK_ENGINE_SYNC};
+
+    return read_list(c, member, &drive_schema, &defaults, sizeof(defaults));
+}
+
+static int read_interfaces(struct json_cursor *c, void *member)
+{
+    static const struct net_config defaults;
+
+    return read_list(c, member, &net_schema, &defaults, sizeof(defaults));
 }
 
 /* The template itself, or the path of a file that holds it. */
@@ -85,13 +114,13 @@ static int refuse_device(struct json_cursor *c, void *member)
     }
 #define NOT_YET(name)                                                                              \
     {                                                                                              \
-        name, SCHEMA_CUSTOM, SCHEMA_NULLABLE, SCHEMA_AT(struct config_file, drive),                \
+        name, SCHEMA_CUSTOM, SCHEMA_NULLABLE, SCHEMA_AT(struct config_file, drives),               \
             .read = refuse_device                                                                  \
     }
 
 static const struct schema_member config_file_members[] = {
     NOT_YET("balloon"),
-    {"drives", SCHEMA_CUSTOM, SCHEMA_REQUIRED, SCHEMA_AT(struct config_file, drive),
+    {"drives", SCHEMA_CUSTOM, SCHEMA_REQUIRED, SCHEMA_AT(struct config_file, drives),
      .read = read_drives},
     {"boot-source", SCHEMA_OBJECT, SCHEMA_REQUIRED, SCHEMA_AT(struct config_file, boot_source),
      .object = &boot_source_schema},
@@ -101,8 +130,9 @@ static const struct schema_member config_file_members[] = {
     SECTION("machine-config", machine_put_schema, machine, has_machine),
     SECTION("metrics", metrics_schema, metrics, has_metrics),
     NOT_YET("mmds-config"),
-    NOT_YET("network-interfaces"),
-    NOT_YET("vsock"),
+    {"network-interfaces", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct config_file, interfaces),
+     .read = read_interfaces},
+    SECTION("vsock", vsock_schema, vsock, has_vsock),
     SECTION("entropy", entropy_schema, entropy, has_entropy),
     NOT_YET("pmem"),
     SECTION("serial", serial_schema, serial, has_serial),
@@ -214,13 +244,29 @@ static int apply_machine(struct api *api, struct config_file *file, struct err *
     return 0;
 }
 
-static int apply_devices(struct api *api, struct config_file *file, struct err *e)
+static int apply_lists(struct api *api, const struct config_file *file, struct err *e)
 {
-    for (size_t i = 0; i < file->n_drives; i++) {
-        if (api_set_drive(api, &file->drive[i], e))
+    const struct drive_body *drive = file->drives.item;
+    const struct net_config *net = file->interfaces.item;
+
+    for (size_t i = 0; i < file->drives.count; i++) {
+        if (api_set_drive(api, &drive[i], e))
             return err_prefix(e, "Drive config error: ");
     }
-    if (file->has_entropy && devices_set_entropy(machine_devices(api->machine), &file->entropy, e))
+    for (size_t i = 0; i < file->interfaces.count; i++) {
+        if (devices_set_net(machine_devices(api->machine), &net[i], e))
+            return err_prefix(e, "Network config error: ");
+    }
+    return 0;
+}
+
+static int apply_single_devices(struct api *api, const struct config_file *file, struct err *e)
+{
+    struct devices *devices = machine_devices(api->machine);
+
+    if (file->has_vsock && devices_set_vsock(devices, &file->vsock, e))
+        return err_prefix(e, "Vsock config error: ");
+    if (file->has_entropy && devices_set_entropy(devices, &file->entropy, e))
         return err_prefix(e, "Entropy config error: ");
     if (file->has_serial && api_set_serial(api, &file->serial, e))
         return err_prefix(e, "Serial config error: ");
@@ -234,7 +280,9 @@ static int apply(struct api *api, struct config_file *file, struct err *e)
     if (ret == 0)
         ret = apply_machine(api, file, e);
     if (ret == 0)
-        ret = apply_devices(api, file, e);
+        ret = apply_lists(api, file, e);
+    if (ret == 0)
+        ret = apply_single_devices(api, file, e);
     if (ret == 0)
         ret = api_start_machine(api, e);
     return ret;
@@ -253,7 +301,8 @@ static int read_and_apply(struct api *api, const char *path, const char *text, s
     else if (apply(api, &file, e))
         ret = err_prefix(e, "%s: ", path);
     json_close(&c);
-    free(file.drive);
+    free(file.drives.item);
+    free(file.interfaces.item);
     free(file.metrics.properties);
     cpu_template_release(&file.cpu_template);
     return ret;

@@ -126,18 +126,11 @@ void prepare_machine_patch(struct call *call)
     call->body.machine.config = *machine_config(call->api->machine);
 }
 
-static void note_deprecated(struct call *call, const char *what)
-{
-    call->response->deprecated = true;
-    metric_add(&metrics.deprecated_api.deprecated_http_api_calls, 1);
-    log_api(LOG_WARN, "%s", what);
-}
-
 int check_machine_put(struct call *call, struct err *e)
 {
     (void)e;
     if (call->body.machine.has_template)
-        note_deprecated(call, "PUT /machine-config: cpu_template field is deprecated.");
+        call_note_deprecated(call, "PUT /machine-config: cpu_template field is deprecated.");
     return 0;
 }
 
@@ -149,7 +142,7 @@ int check_machine_patch(struct call *call, struct err *e)
         !b->has_huge_pages && !b->has_template)
         return err_set(e, -EINVAL, "Empty PATCH request.");
     if (b->has_template)
-        note_deprecated(call, "PATCH /machine-config: cpu_template field is deprecated.");
+        call_note_deprecated(call, "PATCH /machine-config: cpu_template field is deprecated.");
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define PERIOD_NS (60 * NSEC_PER_SEC)
+#define KEY_MAX   1100 /* of a group; ids that come by the API are shorter than a request line */
 
 /*
  * Names stand in the rows themselves: pointers would need relocation when the program starts, which
@@ -30,6 +31,7 @@ struct row {
 #define ROWS(group, list)                                                                          \
     static const struct row rows_##group[] = {list(ROW_COUNTER, ROW_GAUGE, ROW_AGGREGATE)};
 METRICS_GROUPS(ROWS)
+ROWS(vhost_user_block, METRICS_VHOST_USER_BLOCK)
 
 static const struct group {
     const char *name;
@@ -54,10 +56,14 @@ static struct {
 
     /* What the line before said. */
     struct metrics last;
-    struct metrics_block last_drive[DEVICES_MAX];
+    struct metrics_block last_block[DEVICES_MAX];
+    struct metrics_vhost_user_block last_vhost_user_block[DEVICES_MAX];
+    struct metrics_net last_net[DEVICES_MAX];
+    struct metrics_pmem last_pmem[DEVICES_MAX];
 } state = {.fd = -1};
 
-/* One line; with 32 drives it needs about 40 KiB. Pages that are never reached cost nothing. */
+/* One line; with as many devices as can be started it needs about 40 KiB. Pages that are never
+ * reached cost nothing. */
 static char line[160 * KIB];
 
 /* ---- the line ---- */
@@ -107,40 +113,129 @@ static void add_aggregate(struct metric_agg *sum, const struct metric_agg *one)
     sum->sum_us += one->sum_us;
 }
 
-static void add_drive(struct metrics_block *sum, const struct metrics_block *drive)
+/* ---- devices of which there are several ---- */
+
+/* The counters of one device; NULL = it has none of this kind. */
+static const void *block_of(const struct devices *devices, unsigned i, const char **id)
 {
-#define ADD_COUNTER(name)   sum->name += drive->name;
-#define ADD_AGGREGATE(name) add_aggregate(&sum->name, &drive->name);
-    METRICS_BLOCK(ADD_COUNTER, ADD_COUNTER, ADD_AGGREGATE)
-#undef ADD_COUNTER
-#undef ADD_AGGREGATE
+    const struct drive *drive = &devices->drive[i];
+
+    *id = drive_id(drive);
+    return drive->blk ? blk_metrics(drive->blk) : NULL;
 }
 
-static unsigned drive_count(void)
+static const void *vhost_user_block_of(const struct devices *devices, unsigned i, const char **id)
 {
-    return state.machine ? machine_devices(state.machine)->drive_count : 0;
+    const struct drive *drive = &devices->drive[i];
+
+    *id = drive_id(drive);
+    return drive->vhost ? vhost_user_blk_metrics(drive->vhost) : NULL;
 }
 
-static struct blk *drive(unsigned index)
+static const void *net_of(const struct devices *devices, unsigned i, const char **id)
 {
-    return machine_devices(state.machine)->drive[index].blk;
+    *id = net_config(devices->net[i])->id;
+    return net_metrics(devices->net[i]);
 }
 
-/* A group for each drive, before what is the same for every machine. */
-static void write_drives(struct json_writer *w, struct metrics_block *sum)
+static const void *pmem_of(const struct devices *devices, unsigned i, const char **id)
 {
-    char key[160] = "block_";
+    *id = pmem_config(devices->pmem[i])->id;
+    return pmem_metrics(devices->pmem[i]);
+}
 
-    for (unsigned i = 0; i < drive_count(); i++) {
-        struct blk *blk = drive(i);
-        const struct metrics_block *now = blk_metrics(blk);
+/* A group for each device, and the group of the machine that is their sum. */
+static const struct kind_of_device {
+    const char *name;
+    const struct row *rows;
+    size_t row_count, size; /* of its struct */
+    size_t count_at;        /* in struct devices: how many there are */
+    const void *(*of)(const struct devices *devices, unsigned i, const char **id);
+    void *last;    /* an array of its structs */
+    size_t sum_at; /* in struct metrics, or NO_SUM */
+} kinds[] = {
+#define NO_SUM SIZE_MAX
+#define KIND(kind, counter, sum)                                                                   \
+    {                                                                                              \
+#kind, rows_##kind, ARRAY_SIZE(rows_##kind), sizeof(struct metrics_##kind),                \
+            offsetof(struct devices, counter), kind##_of, state.last_##kind, sum                   \
+    }
+    KIND(block, drive_count, offsetof(struct metrics, block)),
+    KIND(vhost_user_block, drive_count, NO_SUM),
+    KIND(net, net_count, offsetof(struct metrics, net)),
+    KIND(pmem, pmem_count, offsetof(struct metrics, pmem)),
+#undef KIND
+};
 
-        strncpy(key + 6, blk_config(blk)->id, sizeof(key) - 7);
-        json_write_key(w, key);
-        write_group(w, rows_block, ARRAY_SIZE(rows_block), now, &state.last_drive[i]);
-        add_drive(sum, now);
+static unsigned device_count(const struct kind_of_device *kind)
+{
+    const char *devices = state.machine ? (const char *)machine_devices(state.machine) : NULL;
+
+    return devices ? *(const unsigned *)(const void *)(devices + kind->count_at) : 0;
+}
+
+/* Walks along the rows as write_group does. */
+static void add_group(const struct kind_of_device *kind, void *to, const void *group)
+{
+    uint64_t *sum = to;
+    const uint64_t *one = group;
+
+    for (size_t i = 0; i < kind->row_count; i++) {
+        size_t words = 1;
+
+        if (kind->rows[i].kind == AGGREGATE) {
+            add_aggregate((struct metric_agg *)(void *)sum,
+                          (const struct metric_agg *)(const void *)one);
+            words = sizeof(struct metric_agg) / sizeof(*sum);
+        } else {
+            *sum += *one;
+        }
+        sum += words;
+        one += words;
     }
 }
+
+static void write_device(struct json_writer *w, const struct kind_of_device *kind, unsigned i,
+                         struct metrics *now)
+{
+    const char *id;
+    const void *group = kind->of(machine_devices(state.machine), i, &id);
+    char key[KEY_MAX] = {0}, *at;
+
+    if (!group)
+        return;
+    at = stpcpy(stpcpy(key, kind->name), "_"); /* no snprintf: we may be in a signal handler */
+    memcpy(at, id, MIN(strlen(id), (size_t)(key + sizeof(key) - 1 - at)));
+    json_write_key(w, key);
+    write_group(w, kind->rows, kind->row_count, group, (char *)kind->last + i * kind->size);
+    if (kind->sum_at != NO_SUM)
+        add_group(kind, (char *)now + kind->sum_at, group);
+}
+
+/* Before what is the same for every machine, since the sums stand there. */
+static void write_devices(struct json_writer *w, struct metrics *now)
+{
+    for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+        for (unsigned i = 0; i < device_count(&kinds[k]); i++)
+            write_device(w, &kinds[k], i, now);
+    }
+}
+
+static void remember_devices(void)
+{
+    const char *id;
+
+    for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+        for (unsigned i = 0; i < device_count(&kinds[k]); i++) {
+            const void *group = kinds[k].of(machine_devices(state.machine), i, &id);
+
+            if (group)
+                memcpy((char *)kinds[k].last + i * kinds[k].size, group, kinds[k].size);
+        }
+    }
+}
+
+/* ---- the whole line ---- */
 
 static void write_line(struct json_writer *w, struct metrics *now)
 {
@@ -158,7 +253,7 @@ static void write_line(struct json_writer *w, struct metrics *now)
         json_write_key(w, "properties");
         json_write_raw(w, state.properties, strlen(state.properties));
     }
-    write_drives(w, &now->block);
+    write_devices(w, now);
     for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
         json_write_key(w, groups[i].name);
         write_group(w, groups[i].rows, groups[i].count, (const char *)now + groups[i].at,
@@ -194,8 +289,7 @@ static int put(const char *text, size_t len)
 static void remember(const struct metrics *now)
 {
     state.last = *now;
-    for (unsigned i = 0; i < drive_count(); i++)
-        state.last_drive[i] = *blk_metrics(drive(i));
+    remember_devices();
 }
 
 static int flush(void)

@@ -89,9 +89,11 @@ static const struct route routes[] = {
     {PUT, AT("serial"),         BEFORE_START, BODY(serial), .act = act_serial,
                                 ERROR("Serial config error"), PUTS(serial)},
     {PUT, AT("balloon"),              BEFORE_START},
-    {PUT, AT("network-interfaces"),   PLUG, WITH_ID, PUTS(network)},
+    {PUT, AT("network-interfaces"),   PLUG, WITH_ID, BODY(net), .check = check_net,
+                                .act = act_net, ERROR("Network config error"), PUTS(network)},
     {PUT, AT("pmem"),                 PLUG, WITH_ID, PUTS(pmem)},
-    {PUT, AT("vsock"),                BEFORE_START, PUTS(vsock)},
+    {PUT, AT("vsock"),                BEFORE_START, BODY(vsock), .check = check_vsock,
+                                .act = act_vsock, ERROR("Vsock config error"), PUTS(vsock)},
     {PUT, AT("hotplug", "memory"),    BEFORE_START, PUTS(hotplug_memory)},
     {PUT, AT("snapshot", "create"),   AFTER_START},
     {PUT, AT("snapshot", "load"),     BEFORE_START},
@@ -110,7 +112,9 @@ static const struct route routes[] = {
     {PATCH, AT("balloon", "hinting", "start"), AFTER_START},
     {PATCH, AT("balloon", "hinting", "stop"),  AFTER_START},
     {PATCH, AT("balloon"),                     AFTER_START},
-    {PATCH, AT("network-interfaces"),          AFTER_START, WITH_ID, PATCHES(network)},
+    {PATCH, AT("network-interfaces"), AFTER_START, WITH_ID, BODY(net_patch),
+                                  .check = check_net, .act = act_net_patch,
+                                  ERROR("Network config error"), PATCHES(network)},
     {PATCH, AT("pmem"),                        AFTER_START, WITH_ID, PATCHES(pmem)},
     {PATCH, AT("hotplug", "memory"),           AFTER_START, PATCHES(hotplug_memory)},
 
@@ -172,6 +176,13 @@ int call_answer(struct call *call, struct json_writer *w, struct err *e)
         return err_set(e, -ENOMEM, "Out of memory.");
     call->response->status = 200;
     return 0;
+}
+
+void call_note_deprecated(struct call *call, const char *what)
+{
+    call->response->deprecated = true;
+    metric_add(&metrics.deprecated_api.deprecated_http_api_calls, 1);
+    log_api(LOG_WARN, "%s", what);
 }
 
 int call_check_id(const struct call *call, const char *body_id, struct err *e)

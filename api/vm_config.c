@@ -65,9 +65,9 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
     json_write_key(w, "mmds-config");
     json_write_null(w);
     json_write_key(w, "network-interfaces");
-    write_empty_list(w);
+    interfaces_write(w, devices);
     json_write_key(w, "vsock");
-    json_write_null(w);
+    vsock_write(w, devices->vsock ? vsock_config(devices->vsock) : NULL);
     json_write_key(w, "entropy");
     entropy_write(w, devices->rng ? &devices->rng_config : NULL);
     json_write_key(w, "pmem");

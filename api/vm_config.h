@@ -16,6 +16,8 @@ void machine_config_write(struct json_writer *w, const struct machine_config *co
 void limiter_write(struct json_writer *w, const char *key, bool given,
                    const struct rate_limiter_config *limiter);
 void drives_write(struct json_writer *w, const struct devices *devices);
+void interfaces_write(struct json_writer *w, const struct devices *devices);
+void vsock_write(struct json_writer *w, const struct vsock_config *vsock);
 void entropy_write(struct json_writer *w, const struct rng_config *entropy);
 
 /* The whole. */

@@ -5,9 +5,9 @@
  * the start (machine_build.c). Nothing of KVM here.
  *
  * Every function: loop thread (or the main thread before loop_run), machine lock held.
- * Configuration calls copy what they are given and on error change nothing. Sentences in *e are
- * what the API shows after its prefix, word for word what clients of Firecracker know. Which of
- * them may come when is the API's to judge.
+ * Configuration calls copy what they are given and on error change nothing, unless said otherwise.
+ * Sentences in *e are what the API shows after its prefix, word for word what clients of
+ * Firecracker know. Which of them may come when is the API's to judge.
  */
 #ifndef MAYFLY_DEVICES_H
 #define MAYFLY_DEVICES_H
@@ -24,7 +24,7 @@
 
 /* How many of a kind can be configured; a start takes fewer in all, as many as there are interrupt
  * lines (machine_build.c), and refuses more in the words that clients know. */
-#define DEVICES_MAX 32
+#define DEVICES_MAX 64
 
 /* A drive: exactly one of the two. */
 struct drive {
@@ -46,9 +46,10 @@ struct devices {
     struct rng_config rng_config;
     struct hotplug *hotplug;
 
-    struct mmds_config *mmds; /* NULL = guests cannot reach the metadata service */
+    /* The metadata service as configured, NULL = not; its interfaces are those that have an
+     * endpoint, the one of net[i] at i. */
+    struct mmds_config *mmds;
     struct mmds_endpoint *mmds_endpoint[DEVICES_MAX];
-    unsigned mmds_count;
 };
 
 /* env is borrowed. */
@@ -64,8 +65,8 @@ unsigned devices_list(const struct devices *devices, struct virtio_dev **list, u
 /* Whether another process serves one of them, and so must share the guest's memory. */
 bool devices_share_memory(const struct devices *devices);
 
-/* Adds a drive, or replaces the one of that id. -EEXIST for a second root, -ENOSPC, and the errors
- * of blk_create and vhost_user_blk_create. */
+/* Adds a drive, or replaces the one of that id. -EEXIST for a second root (a drive or persistent
+ * memory), -ENOSPC, and the errors of blk_create and vhost_user_blk_create. */
 int devices_set_drive(struct devices *devices, const struct blk_config *config,
                       struct err *e) __must_check;
 int devices_set_vhost_user_drive(struct devices *devices,
@@ -76,18 +77,21 @@ struct drive *devices_find_drive(struct devices *devices, const char *id);
 const char *drive_id(const struct drive *drive);
 bool drive_is_root(const struct drive *drive);
 
-/* The same for interfaces; -EEXIST also for a MAC that another one has. */
+/* The same for interfaces; -EEXIST for a MAC that another one has, -EINVAL for an MTU out of range.
+ * One that is replaced is gone first, since the new one may want its tap: it stays away if the new
+ * one then fails, it comes behind all others, and the metadata service forgets it. */
 int devices_set_net(struct devices *devices, const struct net_config *config,
                     struct err *e) __must_check;
 struct net *devices_find_net(struct devices *devices, const char *id);
 
-/* The same for persistent memory, of which one may be the root unless a drive is. */
+/* The same as drives for persistent memory. */
 int devices_set_pmem(struct devices *devices, const struct pmem_config *config,
                      struct err *e) __must_check;
 struct pmem *devices_find_pmem(struct devices *devices, const char *id);
 
-/* The devices of which there is one; each call replaces the former. Whether a balloon fits into the
- * memory is judged by machine_set_balloon. */
+/* The devices of which there is one; each call replaces the former: the socket device before the
+ * new one is made, with its socket file. Whether a balloon fits into the memory is judged by
+ * machine_set_balloon. */
 int devices_set_balloon(struct devices *devices, const struct balloon_config *config,
                         struct err *e) __must_check;
 int devices_set_vsock(struct devices *devices, const struct vsock_config *config,
@@ -98,7 +102,7 @@ int devices_set_hotplug(struct devices *devices, const struct hotplug_config *co
                         struct err *e) __must_check;
 
 /* Lets the guest reach the metadata service over the interfaces named in the config, which must
- * exist. */
+ * exist, and over no others. */
 int devices_set_mmds(struct devices *devices, const struct mmds_config *config,
                      const struct mmds_service *service, struct err *e) __must_check;
 

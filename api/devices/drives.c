@@ -62,15 +62,27 @@ int check_drive_patch(struct call *call, struct err *e)
     return call_check_id(call, call->body.drive_patch.id, e);
 }
 
+/* The whole body of a drive behind a socket is what such drives know. */
+static int set_vhost_user_drive(struct api *api, const struct drive_body *drive, struct err *e)
+{
+    const struct vhost_user_blk_config config = {
+        .id = drive->config.id,
+        .socket = drive->socket,
+        .partuuid = drive->config.partuuid,
+        .is_root = drive->config.is_root,
+        .cache = drive->config.cache,
+    };
+
+    return devices_set_vhost_user_drive(machine_devices(api->machine), &config, e);
+}
+
 int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e)
 {
     const struct blk_config *config = &drive->config;
     bool mixed = config->path || drive->has_read_only || config->has_limiter || drive->has_engine;
 
     if (drive->socket && !mixed)
-        return err_set(e, -ENOTSUP,
-                       "Drives behind a vhost-user socket are not supported yet by this version "
-                       "of Mayfly.");
+        return set_vhost_user_drive(api, drive, e);
     if (drive->socket || !config->path)
         return err_set(e, -EINVAL,
                        "Unable to create the virtio block device: Invalid block config.");
@@ -82,6 +94,28 @@ int act_drive(struct call *call, struct err *e)
     return api_set_drive(call->api, &call->body.drive, e);
 }
 
+/* What is asked of the other kind of drive than it is. */
+static int fail_backend(struct err *e)
+{
+    return err_set(e, -EINVAL, "Running method expected different backend.");
+}
+
+/* Of a drive behind a socket only its own configuration can be read anew. */
+static int patch_vhost_user_drive(struct vhost_user_blk *vhost,
+                                  const struct drive_patch_body *patch, struct err *e)
+{
+    struct err why = {0};
+    int ret =
+        patch->path || patch->has_limiter ? fail_backend(&why) : vhost_user_blk_update(vhost, &why);
+
+    if (ret)
+        return err_set(e, ret,
+                       "Unable to patch the block device: Block: %s Please verify the request "
+                       "arguments.",
+                       why.text);
+    return 0;
+}
+
 int act_drive_patch(struct call *call, struct err *e)
 {
     const struct drive_patch_body *patch = &call->body.drive_patch;
@@ -91,30 +125,40 @@ int act_drive_patch(struct call *call, struct err *e)
         return err_set(e, -ENOENT,
                        "Unable to patch the block device: Failed perform action on device: Device "
                        "not found Please verify the request arguments.");
+    if (drive->vhost)
+        return patch_vhost_user_drive(drive->vhost, patch, e);
     return blk_update(drive->blk, patch->path, patch->has_limiter ? &patch->limiter : NULL, e);
 }
 
-static void write_drive(struct json_writer *w, const struct blk_config *drive)
+/* What only the other kind of drive has is null. */
+static void write_drive(struct json_writer *w, const struct drive *drive)
 {
+    const struct vhost_user_blk_config *vhost =
+        drive->vhost ? vhost_user_blk_config(drive->vhost) : NULL;
+    const struct blk_config *blk = drive->blk ? blk_config(drive->blk) : NULL;
+
     json_write_begin(w, '{');
     json_write_key(w, "drive_id");
-    json_write_string(w, drive->id);
+    json_write_string(w, drive_id(drive));
     json_write_key(w, "partuuid");
-    json_write_string(w, drive->partuuid);
+    json_write_string(w, blk ? blk->partuuid : vhost->partuuid);
     json_write_key(w, "is_root_device");
-    json_write_bool(w, drive->is_root);
+    json_write_bool(w, drive_is_root(drive));
     json_write_key(w, "cache_type");
-    json_write_string(w, cache_names[drive->cache]);
+    json_write_string(w, cache_names[blk ? blk->cache : vhost->cache]);
     json_write_key(w, "is_read_only");
-    json_write_bool(w, drive->read_only);
+    if (blk)
+        json_write_bool(w, blk->read_only);
+    else
+        json_write_null(w);
     json_write_key(w, "path_on_host");
-    json_write_string(w, drive->path);
-    limiter_write(w, "rate_limiter", drive->has_limiter, &drive->limiter);
+    json_write_string(w, blk ? blk->path : NULL);
+    limiter_write(w, "rate_limiter", blk && blk->has_limiter, blk ? &blk->limiter : NULL);
     json_write_key(w, "io_engine");
-    json_write_string(w, engine_name(drive->engine));
+    json_write_string(w, blk ? engine_name(blk->engine) : NULL);
     json_write_key(w, "socket");
-    json_write_null(w);
-    if (drive->discard) {
+    json_write_string(w, vhost ? vhost->socket : NULL);
+    if (blk && blk->discard) {
         json_write_key(w, "discard");
         json_write_bool(w, true);
     }
@@ -125,6 +169,6 @@ void drives_write(struct json_writer *w, const struct devices *devices)
 {
     json_write_begin(w, '[');
     for (unsigned i = 0; i < devices->drive_count; i++)
-        write_drive(w, blk_config(devices->drive[i].blk));
+        write_drive(w, &devices->drive[i]);
     json_write_end(w, ']');
 }

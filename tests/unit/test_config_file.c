@@ -4,6 +4,7 @@
 #include "api/logger.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
+#include "tests/unit/fake_devices.h"
 #include "tests/unit/fake_machine.h"
 #include "tests/unit/unit.h"
 
@@ -31,6 +32,7 @@ static int set_up(void **state)
     assert_non_null(f);
     assert_int_equal(logger_update(&quiet, &f->e), 0);
     assert_int_equal(loop_create(&f->api.loop, &f->e), 0);
+    fake_devices = (struct fake_devices){0};
     assert_int_equal(machine_create(&f->machine, f->api.loop, &options, &f->e), 0);
     f->api.machine = f->machine;
     f->api.id = "vm-1";
@@ -99,6 +101,23 @@ static void test_config_file_configures_and_starts(void **state)
     assert_int_equal(f->machine->cpu_template->capability[0].number, 5);
 }
 
+static void test_config_file_makes_interfaces_and_the_socket_device(void **state)
+{
+    struct fixture *f = *state;
+    const struct net_config *net;
+
+    assert_runs(f, "{" MINIMAL ",\"vsock\":{\"guest_cid\":3,\"uds_path\":\"v\"},"
+                   "\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t0\"},"
+                   "{\"iface_id\":\"b\",\"host_dev_name\":\"t1\",\"mtu\":1400}]}");
+    assert_int_equal(f->machine->devices.net_count, 2);
+    net = net_config(f->machine->devices.net[1]);
+    assert_string_equal(net->id, "b");
+    assert_string_equal(net->tap, "t1");
+    assert_int_equal(net->mtu, 1400);
+    assert_int_equal(vsock_config(f->machine->devices.vsock)->guest_cid, 3);
+    assert_string_equal(vsock_config(f->machine->devices.vsock)->uds_path, "v");
+}
+
 static void test_config_file_has_defaults_for_the_machine(void **state)
 {
     struct fixture *f = *state;
@@ -131,6 +150,8 @@ static void test_config_file_says_what_is_wrong_and_where(void **state)
         {"{" MINIMAL ",\n\"logger\":{\"level\":\"x\"}}",
          "c.json: Invalid LevelFilter at line 2 column 22"},
         {"{" MINIMAL "} x", "c.json: trailing characters at line 1 column 55"},
+        {"{" MINIMAL ",\"network-interfaces\":null}",
+         "c.json: invalid type: null, expected a sequence at line 1 column 78"},
         {"{" MINIMAL ",\"drives\":[]}", "c.json: duplicate field `drives` at line 1 column 61"},
         {"{" MINIMAL ",\"machine-config\":{}}",
          "c.json: missing field `vcpu_count` at line 1 column 72"},
@@ -144,9 +165,11 @@ static void test_config_file_says_what_is_wrong_and_where(void **state)
 static void test_config_file_refuses_devices_that_are_not_built(void **state)
 {
     static const char *const sections[] = {
-        "\"vsock\":{\"guest_cid\":3,\"uds_path\":\"v\"}", "\"balloon\":{}",
-        "\"network-interfaces\":[{\"iface_id\":\"a\"}]",  "\"pmem\":[1]",
-        "\"memory-hotplug\":{\"total_size_mib\":128}",    "\"mmds-config\":{}"};
+        "\"balloon\":{}",
+        "\"pmem\":[1]",
+        "\"memory-hotplug\":{\"total_size_mib\":128}",
+        "\"mmds-config\":{}",
+    };
     struct fixture *f = *state;
     char text[200];
 
@@ -174,6 +197,13 @@ static void test_config_file_refusals_name_the_section(void **state)
                    "c.json: Drive config error: Unable to create the virtio block device: Virtio "
                    "backend error: Error manipulating the backing file: No such file or directory "
                    "(os error 2) missing");
+    fake_devices.refusal = "Busy.";
+    assert_refused(f,
+                   "{" MINIMAL ",\"network-interfaces\":[{\"iface_id\":\"a\","
+                   "\"host_dev_name\":\"t\"}]}",
+                   "c.json: Network config error: Busy.");
+    assert_refused(f, "{" MINIMAL ",\"vsock\":{\"guest_cid\":3,\"uds_path\":\"v\"}}",
+                   "c.json: Vsock config error: Busy.");
     f->machine->refusal = "No.";
     assert_refused(f, "{" MINIMAL "}", "c.json: Boot source error: No.");
 }
@@ -223,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_config_file_configures_and_starts),
+        TEST(test_config_file_makes_interfaces_and_the_socket_device),
         TEST(test_config_file_has_defaults_for_the_machine),
         TEST(test_config_file_lets_unknown_keys_and_null_sections_be),
         TEST(test_config_file_says_what_is_wrong_and_where),

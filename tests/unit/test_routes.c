@@ -3,13 +3,14 @@
  * test_routes.c: requests in, answers out, over a machine without KVM: the order of the dispatch
  * rules, phases, ids, deprecations, counters, and what each request does to the machine.
  */
-#include "api/api.h"
 #include "api/logger.h"
 #include "api/metrics.h"
 #include "api/routes.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
+#include "tests/unit/fake_devices.h"
 #include "tests/unit/fake_machine.h"
+#include "tests/unit/routes_fixture.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/metrics.h"
 #include "vmm/base/timeline.h"
@@ -22,104 +23,6 @@
 #include <unistd.h>
 
 #include <sys/resource.h>
-
-#define BEFORE "The requested operation is not supported before starting the microVM."
-#define AFTER  "The requested operation is not supported after starting the microVM."
-#define JSON   "An error occurred when deserializing the json body of a request: "
-
-struct fixture {
-    struct api api;
-    struct machine *machine; /* the same as api's, open to look into */
-    char *dir;
-    struct api_response response; /* the last one */
-};
-
-static int set_up(void **state)
-{
-    static const struct machine_options options;
-    struct logger_body quiet = {.level = LOG_OFF};
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct err e;
-
-    assert_non_null(f);
-    assert_int_equal(logger_update(&quiet, &e), 0);
-    assert_int_equal(loop_create(&f->api.loop, &e), 0);
-    assert_int_equal(machine_create(&f->machine, f->api.loop, &options, &e), 0);
-    assert_int_equal(mmds_store_create(&f->api.mmds, 100, &e), 0);
-    f->api.machine = f->machine;
-    f->api.id = "vm-1";
-    f->dir = files_make_temporary("routes");
-    assert_non_null(f->dir);
-    assert_int_equal(chdir(f->dir), 0);
-    assert_int_equal(files_make_sparse("disk", 4096), 0);
-    memset(&metrics, 0, sizeof(metrics));
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    free(f->response.body);
-    free(f->api.serial.out_path);
-    mmds_store_destroy(f->api.mmds);
-    /* Metrics are the process's and must not know a machine that is gone. */
-    metrics_start(f->api.loop, NULL);
-    machine_destroy(f->machine);
-    loop_destroy(f->api.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
-    free(f);
-    return 0;
-}
-
-/* Sends one request; body NULL = none. The status. */
-static int ask(struct fixture *f, const char *method, const char *path, const char *body)
-{
-    struct api_request request = {.method = method,
-                                  .path = path,
-                                  .body = body,
-                                  .body_len = body ? strlen(body) : 0,
-                                  .has_body = body != NULL};
-
-    free(f->response.body);
-    f->response = (struct api_response){.status = 204};
-    routes_handle(&f->api, &request, &f->response);
-    return f->response.status;
-}
-
-static void assert_done(struct fixture *f, const char *method, const char *path, const char *body)
-{
-    if (ask(f, method, path, body) != 204)
-        fail_msg("%s %s: %s", method, path, f->response.body);
-    assert_null(f->response.body);
-}
-
-static void assert_says(struct fixture *f, const char *path, const char *text)
-{
-    assert_int_equal(ask(f, "GET", path, NULL), 200);
-    assert_string_equal(f->response.body, text);
-    assert_int_equal(f->response.body_len, strlen(text));
-}
-
-static void assert_fault(struct fixture *f, const char *method, const char *path, const char *body,
-                         const char *fault)
-{
-    struct json_writer w;
-    char *expected;
-
-    json_writer_open(&w);
-    json_write_begin(&w, '{');
-    json_write_key(&w, "fault_message");
-    json_write_string(&w, fault);
-    json_write_end(&w, '}');
-    expected = json_writer_finish(&w, NULL);
-    assert_int_equal(ask(f, method, path, body), 400);
-    assert_string_equal(f->response.body, expected);
-    free(expected);
-}
 
 /* ---- dispatch ---- */
 
@@ -195,7 +98,7 @@ static void test_routes_keep_the_phases(void **state)
         {"PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":{\"a\":\"b\"}}"},
         {"PUT", "/serial", "{}"},
         {"PUT", "/actions", "{\"action_type\":\"InstanceStart\"}"},
-        {"PUT", "/vsock", "{}"},
+        {"PUT", "/vsock", "{\"guest_cid\":3,\"uds_path\":\"v\"}"},
         {"PUT", "/balloon", "{}"},
         {"PUT", "/hotplug/memory", "{}"},
         {"PUT", "/snapshot/load", "{}"},
@@ -210,7 +113,7 @@ static void test_routes_keep_the_phases(void **state)
         {"PATCH", "/balloon/statistics", "{}"},
         {"PATCH", "/balloon/hinting/start", NULL},
         {"PATCH", "/balloon/hinting/stop", NULL},
-        {"PATCH", "/network-interfaces/a", "{}"},
+        {"PATCH", "/network-interfaces/a", "{\"iface_id\":\"a\"}"},
         {"PATCH", "/pmem/a", "{}"},
         {"PATCH", "/hotplug/memory", "{}"},
         {"PUT", "/snapshot/create", "{}"},
@@ -236,7 +139,7 @@ static void test_routes_refuse_hot_plug_without_pci(void **state)
     static const char *const requests[][3] = {
         {"PUT", "/drives/a",
          "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"}"},
-        {"PUT", "/network-interfaces/a", "{}"},
+        {"PUT", "/network-interfaces/a", "{\"iface_id\":\"a\",\"host_dev_name\":\"t\"}"},
         {"PUT", "/pmem/a", "{}"},
         {"DELETE", "/drives/a", NULL},
     };
@@ -252,10 +155,6 @@ static void test_routes_say_what_is_not_supported_yet(void **state)
 {
     struct fixture *f = *state;
 
-    assert_fault(f, "PUT", "/vsock", "{}",
-                 "PUT /vsock is not supported yet by this version of Mayfly.");
-    assert_fault(f, "PUT", "/network-interfaces/a", "{}",
-                 "PUT /network-interfaces is not supported yet by this version of Mayfly.");
     assert_fault(f, "PUT", "/snapshot/load", "{}",
                  "PUT /snapshot/load is not supported yet by this version of Mayfly.");
     assert_fault(f, "GET", "/balloon", NULL, "Balloon config error: No balloon device found.");
@@ -427,10 +326,6 @@ static void test_routes_drive_is_a_file_or_a_socket_and_no_mixture(void **state)
         assert_fault(f, "PUT", "/drives/a", mixtures[i],
                      "Drive config error: Unable to create the virtio block device: Invalid block "
                      "config.");
-    assert_fault(f, "PUT", "/drives/a",
-                 "{\"drive_id\":\"a\",\"is_root_device\":false,\"socket\":\"s\"}",
-                 "Drive config error: Drives behind a vhost-user socket are not supported yet by "
-                 "this version of Mayfly.");
 }
 
 static void test_routes_drive_patch_changes_path_and_limiter(void **state)
@@ -685,7 +580,7 @@ static void test_routes_metrics_that_do_not_fit_into_their_file_are_400(void **s
     assert_non_null(strstr(f->response.body, "File too large"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, routes_set_up, routes_tear_down)
 
 int main(void)
 {

@@ -27,3 +27,13 @@ bool vhost_user_blk_read_only(const struct vhost_user_blk *blk)
     (void)blk;
     return false;
 }
+int vhost_user_blk_update(struct vhost_user_blk *blk, struct err *e)
+{
+    (void)blk;
+    return err_set(e, -ENOTSUP, "This device is not supported yet by this version of Mayfly.");
+}
+struct metrics_vhost_user_block *vhost_user_blk_metrics(struct vhost_user_blk *blk)
+{
+    (void)blk;
+    return NULL;
+}

@@ -26,6 +26,8 @@ int vhost_user_blk_create(struct vhost_user_blk **out, const struct virtio_env *
 struct virtio_dev *vhost_user_blk_dev(struct vhost_user_blk *blk);
 const struct vhost_user_blk_config *vhost_user_blk_config(const struct vhost_user_blk *blk);
 
+struct metrics_vhost_user_block *vhost_user_blk_metrics(struct vhost_user_blk *blk);
+
 /* Whether the back end says that the disk cannot be written. */
 bool vhost_user_blk_read_only(const struct vhost_user_blk *blk);
 

@@ -22,3 +22,8 @@ const struct pmem_config *pmem_config(const struct pmem *pmem)
     (void)pmem;
     return NULL;
 }
+struct metrics_pmem *pmem_metrics(struct pmem *pmem)
+{
+    (void)pmem;
+    return NULL;
+}

@@ -10,6 +10,7 @@
 
 #define NET_MAC_LEN     6
 #define NET_MTU_DEFAULT 1500
+#define NET_MTU_MIN     68
 
 /* What a user says of an interface; strings belong to whoever holds the struct. */
 struct net_config {

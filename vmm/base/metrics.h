@@ -45,6 +45,10 @@ static inline void metric_add(uint64_t *counter, uint64_t n)
     C(rate_limiter_throttled_events) C(io_engine_throttled_events) C(remaining_reqs_count)         \
     A(read_agg) A(write_agg)
 
+/* There is no sum of these. */
+#define METRICS_VHOST_USER_BLOCK(C, G, A)                                                          \
+    C(activate_fails) C(cfg_fails) G(init_time_us) G(activate_time_us) G(config_change_time_us)
+
 #define METRICS_DEPRECATED_API(C, G, A) C(deprecated_http_api_calls)
 
 #define METRICS_GET_API(C, G, A)                                                                   \
@@ -162,11 +166,12 @@ static inline void metric_add(uint64_t *counter, uint64_t n)
         list(METRIC_U64, METRIC_U64, METRIC_AGG)                                                   \
     };
 METRICS_GROUPS(METRICS_STRUCT)
+METRICS_STRUCT(vhost_user_block, METRICS_VHOST_USER_BLOCK)
 #undef METRICS_STRUCT
 
 /*
  * The process's metrics. `block`, `net` and `pmem` are the sums over devices and are filled in when
- * printed; a device counts in a struct metrics_block of its own.
+ * printed; a device counts in a struct of its own.
  */
 struct metrics {
 #define METRICS_MEMBER(group, list) struct metrics_##group group;
