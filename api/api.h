@@ -13,8 +13,7 @@
 #include "api/mmds_store.h"
 #include "api/server.h"
 #include "vmm/machine.h"
-
-#define FIRECRACKER_VERSION "1.17.0"
+#include "vmm/version.h"
 
 struct api {
     struct loop *loop; /* these four are borrowed */

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* isolate.h owns the namespaces that this process itself enters: network, and mounts with a root.
+ */
+#ifndef MAYFLY_JAILER_ISOLATE_H
+#define MAYFLY_JAILER_ISOLATE_H
+
+#include "vmm/base/err.h"
+
+/* Joins the network namespace at `path` (of a file, or a link to one). -errno with a sentence. */
+int isolate_join_netns(const char *path, struct err *e) __must_check;
+
+/*
+ * Takes a mount namespace of its own, in which `root` is the root, and is in it. Nothing of the old
+ * root can be reached by path any more; what is mounted below `root` can, and comes along. What the
+ * host unmounts later is unmounted here too; nothing that is mounted here gets out. -errno with a
+ * sentence.
+ */
+int isolate_enter_root(const char *root, struct err *e) __must_check;
+
+#endif
