@@ -7,6 +7,7 @@
 #include "api/metrics.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
+#include "tests/unit/fake_devices.h"
 #include "tests/unit/fake_machine.h"
 #include "tests/unit/unit.h"
 
@@ -133,6 +134,51 @@ static void test_metrics_file_drives_have_groups_and_block_is_their_sum(void **s
     line = line_of_file(2);
     assert_int_equal(value(line, "block", "read_bytes"), 1);
     assert_int_equal(value(line, "block_d31", "read_bytes"), 0);
+}
+
+static void test_metrics_file_every_kind_of_device_has_its_groups(void **state)
+{
+    struct net_config eth = {.id = (char[]){"eth0"}, .tap = (char[]){"t"}};
+    struct vhost_user_blk_config vhost = {.id = (char[]){"v"}, .socket = (char[]){"s"}};
+    struct net *eth0, *eth1;
+    json_t *line;
+    struct err e;
+
+    (void)state;
+    make_machine(1);
+    assert_int_equal(devices_set_net(&machine->devices, &eth, &e), 0);
+    eth.id = (char[]){"eth1"};
+    assert_int_equal(devices_set_net(&machine->devices, &eth, &e), 0);
+    assert_int_equal(devices_set_vhost_user_drive(&machine->devices, &vhost, &e), 0);
+    eth0 = devices_find_net(&machine->devices, "eth0");
+    eth1 = devices_find_net(&machine->devices, "eth1");
+    net_metrics(eth0)->tx_bytes_count = 10;
+    net_metrics(eth1)->tx_bytes_count = 5;
+    metric_agg_add(&net_metrics(eth0)->tap_write_agg, 3 * NSEC_PER_USEC);
+    metric_agg_add(&net_metrics(eth1)->tap_write_agg, 7 * NSEC_PER_USEC);
+    vhost_user_blk_metrics(machine->devices.drive[1].vhost)->init_time_us = 99;
+    assert_int_equal(metrics_open("m", NULL, NULL, &e), 0);
+    metrics_start(loop, machine);
+    net_metrics(eth1)->tx_bytes_count += 2;
+    assert_int_equal(metrics_flush(&e), 0);
+
+    line = line_of_file(0);
+    assert_int_equal(value(line, "net_eth0", "tx_bytes_count"), 10);
+    assert_int_equal(value(line, "net_eth1", "tx_bytes_count"), 5);
+    assert_int_equal(value(line, "net", "tx_bytes_count"), 15);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(json_object_get(line, "net"), "tap_write_agg"), "sum_us")),
+                     10);
+    assert_int_equal(value(line, "vhost_user_block_v", "init_time_us"), 99);
+    assert_int_equal(value(line, "vhost_user_block_v", "config_change_time_us"), 0);
+    assert_non_null(json_object_get(line, "block_d0"));
+    assert_null(json_object_get(line, "block_v"));
+    assert_null(json_object_get(line, "vhost_user_block"));
+    line = line_of_file(1);
+    assert_int_equal(value(line, "net_eth0", "tx_bytes_count"), 0);
+    assert_int_equal(value(line, "net_eth1", "tx_bytes_count"), 2);
+    assert_int_equal(value(line, "net", "tx_bytes_count"), 2);
+    assert_int_equal(value(line, "vhost_user_block_v", "init_time_us"), 99);
 }
 
 static void test_metrics_file_has_a_line_at_the_start_and_every_minute(void **state)
@@ -263,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_metrics_file_counters_are_increases_and_gauges_stay),
         TEST(test_metrics_file_drives_have_groups_and_block_is_their_sum),
+        TEST(test_metrics_file_every_kind_of_device_has_its_groups),
         TEST(test_metrics_file_has_a_line_at_the_start_and_every_minute),
         TEST(test_metrics_file_that_is_not_there_fails_nothing),
         TEST(test_metrics_file_is_refused_a_second_time),
