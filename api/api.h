@@ -46,6 +46,8 @@ union body {
     struct drive_patch_body drive_patch;
     struct net_config net; /* a PATCH too: limiters only */
     struct vsock_config vsock;
+    struct pmem_config pmem;
+    struct pmem_patch_body pmem_patch;
     struct rng_config entropy;
     struct serial_config serial;
     struct action_body action;
@@ -121,6 +123,10 @@ call_act act_net, act_net_patch;
 /* devices/vsock.c */
 call_check check_vsock;
 call_act act_vsock;
+
+/* devices/pmem.c */
+call_check check_pmem, check_pmem_patch;
+call_act act_pmem, act_pmem_patch;
 
 /* devices/entropy.c */
 call_act act_entropy;

@@ -42,8 +42,16 @@ extern const struct schema drive_patch_schema;
 
 extern const struct schema net_schema, net_patch_schema; /* struct net_config */
 extern const struct schema vsock_schema;                 /* struct vsock_config */
+extern const struct schema pmem_schema;                  /* struct pmem_config */
 extern const struct schema entropy_schema;               /* struct rng_config */
 extern const struct schema serial_schema;                /* struct serial_config */
+
+struct pmem_patch_body {
+    char *id;
+    bool has_limiter;
+    struct rate_limiter_config limiter;
+};
+extern const struct schema pmem_patch_schema;
 
 enum action { ACTION_FLUSH_METRICS, ACTION_INSTANCE_START, ACTION_SEND_CTRL_ALT_DEL };
 struct action_body {

@@ -21,6 +21,7 @@ struct list {
 struct config_file {
     struct list drives;     /* struct drive_body */
     struct list interfaces; /* struct net_config */
+    struct list pmem;       /* struct pmem_config */
     struct boot_source boot_source;
     struct machine_body machine;
     struct logger_body logger;
@@ -80,6 +81,13 @@ static int read_interfaces(struct json_cursor *c, void *member)
     return read_list(c, member, &net_schema, &defaults, sizeof(defaults));
 }
 
+static int read_pmem(struct json_cursor *c, void *member)
+{
+    static const struct pmem_config defaults;
+
+    return read_list(c, member, &pmem_schema, &defaults, sizeof(defaults));
+}
+
 /* The template itself, or the path of a file that holds it. */
 static int read_cpu_config(struct json_cursor *c, void *member)
 {
@@ -134,7 +142,7 @@ static const struct schema_member config_file_members[] = {
      .read = read_interfaces},
     SECTION("vsock", vsock_schema, vsock, has_vsock),
     SECTION("entropy", entropy_schema, entropy, has_entropy),
-    NOT_YET("pmem"),
+    {"pmem", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct config_file, pmem), .read = read_pmem},
     SECTION("serial", serial_schema, serial, has_serial),
     NOT_YET("memory-hotplug"),
 };
@@ -260,6 +268,17 @@ static int apply_lists(struct api *api, const struct config_file *file, struct e
     return 0;
 }
 
+static int apply_memory_devices(struct api *api, const struct config_file *file, struct err *e)
+{
+    const struct pmem_config *pmem = file->pmem.item;
+
+    for (size_t i = 0; i < file->pmem.count; i++) {
+        if (devices_set_pmem(machine_devices(api->machine), &pmem[i], e))
+            return err_prefix(e, "Pmem config error: ");
+    }
+    return 0;
+}
+
 static int apply_single_devices(struct api *api, const struct config_file *file, struct err *e)
 {
     struct devices *devices = machine_devices(api->machine);
@@ -284,6 +303,8 @@ static int apply(struct api *api, struct config_file *file, struct err *e)
     if (ret == 0)
         ret = apply_single_devices(api, file, e);
     if (ret == 0)
+        ret = apply_memory_devices(api, file, e);
+    if (ret == 0)
         ret = api_start_machine(api, e);
     return ret;
 }
@@ -303,6 +324,7 @@ static int read_and_apply(struct api *api, const char *path, const char *text, s
     json_close(&c);
     free(file.drives.item);
     free(file.interfaces.item);
+    free(file.pmem.item);
     free(file.metrics.properties);
     cpu_template_release(&file.cpu_template);
     return ret;

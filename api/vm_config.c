@@ -36,12 +36,6 @@ void machine_config_write(struct json_writer *w, const struct machine_config *co
     json_write_end(w, '}');
 }
 
-static void write_empty_list(struct json_writer *w)
-{
-    json_write_begin(w, '[');
-    json_write_end(w, ']');
-}
-
 /* cpu-config, logger and metrics are always null, as in Firecracker. */
 void vm_config_write(struct json_writer *w, struct machine *machine)
 {
@@ -71,7 +65,7 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
     json_write_key(w, "entropy");
     entropy_write(w, devices->rng ? &devices->rng_config : NULL);
     json_write_key(w, "pmem");
-    write_empty_list(w);
+    pmem_write(w, devices);
     json_write_key(w, "memory-hotplug");
     json_write_null(w);
     json_write_end(w, '}');

@@ -18,6 +18,7 @@ void limiter_write(struct json_writer *w, const char *key, bool given,
 void drives_write(struct json_writer *w, const struct devices *devices);
 void interfaces_write(struct json_writer *w, const struct devices *devices);
 void vsock_write(struct json_writer *w, const struct vsock_config *vsock);
+void pmem_write(struct json_writer *w, const struct devices *devices);
 void entropy_write(struct json_writer *w, const struct rng_config *entropy);
 
 /* The whole. */

@@ -64,6 +64,22 @@ static int create_memory(struct machine *machine, struct err *e)
     return mem_create(&machine->mem, size, config->huge_pages, config->track_dirty_pages, e);
 }
 
+/* Files of persistent memory lie above RAM, one behind the other. */
+static int map_pmem(struct machine *machine, struct err *e)
+{
+    struct devices *devices = &machine->devices;
+    gpa_t gpa = mem_device_base(&machine->mem, PMEM_ALIGNMENT);
+
+    for (unsigned i = 0; i < devices->pmem_count; i++) {
+        uint64_t size;
+
+        if (pmem_map(devices->pmem[i], gpa, &size, e))
+            return err_prefix(e, "Cannot create pmem device: ");
+        gpa = gpa_add(gpa, size);
+    }
+    return 0;
+}
+
 static int create_vm(struct machine *machine, struct err *e)
 {
     struct kvm_registers registers;
@@ -77,6 +93,8 @@ static int create_vm(struct machine *machine, struct err *e)
         rc = cpu_template_check_capabilities(machine->cpu_template, &machine->kvm, e);
     if (rc == 0)
         rc = create_memory(machine, e);
+    if (rc == 0)
+        rc = map_pmem(machine, e);
     if (rc == 0)
         rc = map_registers(machine, &registers, e);
     if (rc == 0)
@@ -219,6 +237,15 @@ static void choose_root(const struct devices *devices, struct boot_request *requ
 {
     const struct drive *first = &devices->drive[0];
 
+    for (unsigned i = 0; i < devices->pmem_count; i++) {
+        const struct pmem_config *pmem = pmem_config(devices->pmem[i]);
+
+        if (!pmem->is_root)
+            continue;
+        request->root = BOOT_ROOT_PMEM;
+        request->root_pmem = i;
+        request->root_read_only = pmem->read_only;
+    }
     if (devices->drive_count == 0 || !drive_is_root(first))
         return;
     request->root = BOOT_ROOT_DRIVE;
@@ -269,6 +296,8 @@ static void tear_down(struct machine *machine)
     if (machine->registers)
         munmap(machine->registers, machine->registers_size);
     machine->registers = NULL;
+    for (unsigned i = 0; i < machine->devices.pmem_count; i++)
+        pmem_unmap(machine->devices.pmem[i]);
     mem_destroy(&machine->mem);
 }
 

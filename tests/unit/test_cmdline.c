@@ -60,6 +60,11 @@ static void test_cmdline_root_and_devices_follow_in_order(void **state)
     expect_line(&request, "a pci=off root=/dev/vda ro");
     request.root_partuuid = "0eaa91a0-01";
     expect_line(&request, "a pci=off root=PARTUUID=0eaa91a0-01 ro");
+    request.root = BOOT_ROOT_PMEM;
+    request.root_pmem = 2;
+    expect_line(&request, "a pci=off root=/dev/pmem2 ro");
+    request.root_read_only = false;
+    expect_line(&request, "a pci=off root=/dev/pmem2 rw");
 }
 
 static void test_cmdline_what_is_for_init_stays_last(void **state)

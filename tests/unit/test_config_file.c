@@ -118,6 +118,31 @@ static void test_config_file_makes_interfaces_and_the_socket_device(void **state
     assert_string_equal(vsock_config(f->machine->devices.vsock)->uds_path, "v");
 }
 
+static void test_config_file_makes_persistent_memory(void **state)
+{
+    struct fixture *f = *state;
+    const struct pmem_config *pmem;
+
+    assert_runs(f,
+                "{" MINIMAL ",\"pmem\":[{\"id\":\"a\",\"path_on_host\":\"missing\"},"
+                "{\"id\":\"b\",\"path_on_host\":\"p\",\"read_only\":true,\"root_device\":true}]}");
+    assert_int_equal(f->machine->devices.pmem_count, 2);
+    pmem = pmem_config(f->machine->devices.pmem[1]);
+    assert_string_equal(pmem->id, "b");
+    assert_string_equal(pmem->path, "p");
+    assert_true(pmem->read_only && pmem->is_root && !pmem->has_limiter);
+}
+
+static void test_config_file_with_two_persistent_roots_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_refused(f,
+                   "{" MINIMAL ",\"pmem\":[{\"id\":\"a\",\"path_on_host\":\"p\",\"root_device\":"
+                   "true},{\"id\":\"b\",\"path_on_host\":\"p\",\"root_device\":true}]}",
+                   "c.json: Pmem config error: A root pmem device already exist");
+}
+
 static void test_config_file_has_defaults_for_the_machine(void **state)
 {
     struct fixture *f = *state;
@@ -166,7 +191,6 @@ static void test_config_file_refuses_devices_that_are_not_built(void **state)
 {
     static const char *const sections[] = {
         "\"balloon\":{}",
-        "\"pmem\":[1]",
         "\"memory-hotplug\":{\"total_size_mib\":128}",
         "\"mmds-config\":{}",
     };
@@ -254,6 +278,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_config_file_configures_and_starts),
         TEST(test_config_file_makes_interfaces_and_the_socket_device),
+        TEST(test_config_file_makes_persistent_memory),
+        TEST(test_config_file_with_two_persistent_roots_is_refused),
         TEST(test_config_file_has_defaults_for_the_machine),
         TEST(test_config_file_lets_unknown_keys_and_null_sections_be),
         TEST(test_config_file_says_what_is_wrong_and_where),

@@ -114,7 +114,7 @@ static void test_routes_keep_the_phases(void **state)
         {"PATCH", "/balloon/hinting/start", NULL},
         {"PATCH", "/balloon/hinting/stop", NULL},
         {"PATCH", "/network-interfaces/a", "{\"iface_id\":\"a\"}"},
-        {"PATCH", "/pmem/a", "{}"},
+        {"PATCH", "/pmem/a", "{\"id\":\"a\"}"},
         {"PATCH", "/hotplug/memory", "{}"},
         {"PUT", "/snapshot/create", "{}"},
         {"GET", "/balloon/statistics", NULL},
@@ -140,7 +140,7 @@ static void test_routes_refuse_hot_plug_without_pci(void **state)
         {"PUT", "/drives/a",
          "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"}"},
         {"PUT", "/network-interfaces/a", "{\"iface_id\":\"a\",\"host_dev_name\":\"t\"}"},
-        {"PUT", "/pmem/a", "{}"},
+        {"PUT", "/pmem/a", "{\"id\":\"a\",\"path_on_host\":\"p\"}"},
         {"DELETE", "/drives/a", NULL},
     };
     struct fixture *f = *state;

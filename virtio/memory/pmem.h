@@ -19,6 +19,9 @@ struct pmem_config {
     struct rate_limiter_config limiter;
 };
 
+/* Of regions of persistent memory and their sizes: host and guest can map them by huge pages. */
+#define PMEM_ALIGNMENT (2 * MIB)
+
 struct pmem;
 
 /* The device's saved struct, for the test that walks them all. */
@@ -29,9 +32,10 @@ int pmem_create(struct pmem **out, const struct virtio_env *env, const struct pm
                 struct err *e) __must_check;
 
 /*
- * Opens and maps the file as a region of env->mem at `gpa` (2 MiB aligned), before the VM is made;
- * *size is what it takes there, a multiple of 2 MiB. Errors name the path. pmem_unmap undoes it (a
- * failed start).
+ * Opens and maps the file as a region of env->mem at `gpa` (a multiple of PMEM_ALIGNMENT), before
+ * the VM is made; *size is what it takes there, the file's length rounded up to PMEM_ALIGNMENT. The
+ * errors of open and mmap, -EINVAL for an empty file, those of mem_add_region. pmem_unmap undoes it
+ * (a failed start).
  */
 int pmem_map(struct pmem *pmem, gpa_t gpa, uint64_t *size, struct err *e) __must_check;
 void pmem_unmap(struct pmem *pmem);
@@ -40,7 +44,8 @@ struct virtio_dev *pmem_dev(struct pmem *pmem);
 const struct pmem_config *pmem_config(const struct pmem *pmem);
 struct metrics_pmem *pmem_metrics(struct pmem *pmem);
 
-/* A PATCH: replaces the buckets that it names. */
+/* A PATCH: replaces the buckets that it names. What pmem_config shows stays as it was put: so
+ * clients of Firecracker know it. */
 void pmem_update(struct pmem *pmem, const struct rate_limiter_config *limiter);
 
 #endif

@@ -18,6 +18,7 @@ struct boot_device {
 enum boot_root {
     BOOT_ROOT_NONE,
     BOOT_ROOT_DRIVE, /* root=/dev/vda, or root=PARTUUID=... when there is one */
+    BOOT_ROOT_PMEM,  /* root=/dev/pmemN */
 };
 
 struct boot_request {
@@ -27,6 +28,7 @@ struct boot_request {
     const char *args; /* the user's part of the command line */
     enum boot_root root;
     const char *root_partuuid; /* NULL = none */
+    unsigned root_pmem;        /* which of the persistent memories, from 0 */
     bool root_read_only;
     unsigned vcpu_count;
     uint32_t tsc_khz;                 /* rate of the guest's time stamp counter; 0 = not known */

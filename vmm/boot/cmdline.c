@@ -88,7 +88,9 @@ static void add_root(struct cmdline *line, const struct boot_request *request)
 
     if (request->root == BOOT_ROOT_NONE)
         return;
-    if (request->root_partuuid)
+    if (request->root == BOOT_ROOT_PMEM)
+        addf(line, "root=/dev/pmem%u %s", request->root_pmem, mode);
+    else if (request->root_partuuid)
         addf(line, "root=PARTUUID=%s %s", request->root_partuuid, mode);
     else
         addf(line, "root=/dev/vda %s", mode);
