@@ -244,16 +244,16 @@ static const struct route *find_route(enum method method, const char *const segm
 static int fail_no_route(struct call *call, const char *const segment[SEGMENTS])
 {
     const char *method = call->request->method;
-    const char *second = segment[1] ? segment[1] : "";
+    const char *second = segment[1];
 
     if (is_hinting(segment) && strcmp(method, "PUT") != 0)
         return fail(call, 400, "Unrecognized %s request path `/hinting/%s`.", method,
                     segment[2] ? segment[2] : "");
-    if (is(segment[0], "balloon") && *second && strcmp(method, "GET") == 0)
+    if (is(segment[0], "balloon") && second && strcmp(method, "GET") == 0)
         return fail(call, 400, "Unrecognized GET request path `%s`.", second);
-    if (is(segment[0], "mmds") && *second && strcmp(method, "PUT") == 0)
+    if (is(segment[0], "mmds") && second && strcmp(method, "PUT") == 0)
         return fail(call, 400, "Unrecognized PUT request path `%s`.", second);
-    if (is(segment[0], "snapshot") && !*second && strcmp(method, "PUT") == 0)
+    if (is(segment[0], "snapshot") && !second && strcmp(method, "PUT") == 0)
         return fail(call, 400, "Missing snapshot operation type.");
     if (is(segment[0], "snapshot") && strcmp(method, "PUT") == 0)
         return fail(call, 400, "Invalid request method and/or path: PUT /snapshot/%s.", second);

@@ -52,6 +52,12 @@ static void test_routes_name_what_they_do_not_know(void **state)
                  "Unrecognized PATCH request path `/hinting/x`.");
     assert_fault(f, "PUT", "/mmds/x", "{}", "Unrecognized PUT request path `x`.");
     assert_fault(f, "PUT", "/snapshot", "{}", "Missing snapshot operation type.");
+    /* An empty segment is one, unless it is the last. */
+    assert_fault(f, "PUT", "/snapshot/", "{}", "Missing snapshot operation type.");
+    assert_fault(f, "PUT", "/snapshot//", "{}",
+                 "Invalid request method and/or path: PUT /snapshot/.");
+    assert_fault(f, "GET", "/balloon//", NULL, "Unrecognized GET request path ``.");
+    assert_fault(f, "PUT", "/drives//a", "{}", "The ID cannot be empty.");
     assert_fault(f, "PUT", "/snapshot/x", "{}",
                  "Invalid request method and/or path: PUT /snapshot/x.");
     assert_fault(f, "PATCH", "/actions", "{}",
