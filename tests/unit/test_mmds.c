@@ -1,0 +1,1028 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_mmds.c: the endpoint with a guest's side of TCP at the other end of a wire that the test
+ * rules: requests and answers of every size, loss, order, windows, resets, floods, pauses.
+ */
+#include "tests/support/fake_loop.h"
+#include "tests/support/tcp_peer.h"
+#include "tests/unit/unit.h"
+#include "virtio/mmds/mmds.h"
+#include "virtio/mmds/tcp.h"
+#include "vmm/base/metrics.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MTU     1500
+#define REQUEST "GET / HTTP/1.1\r\n\r\n"
+
+struct fixture {
+    struct loop *loop;
+    struct mmds_endpoint *endpoint;
+    char *answer; /* what the service says to everything; NULL = it has no memory */
+    size_t answer_len;
+    unsigned requests, ready;
+    char last[TCP_RECEIVE_MAX + 1];
+
+    /* The wire: of 100 frames from the service so many are lost, and so many come twice. */
+    unsigned lost, doubled;
+    bool backwards; /* each burst arrives last frame first */
+    uint32_t random;
+};
+
+static char *answer_all(void *owner, const char *request, size_t len, size_t *answer_len)
+{
+    struct fixture *f = owner;
+    char *text = f->answer ? malloc(f->answer_len) : NULL;
+
+    f->requests++;
+    assert_true(len <= TCP_RECEIVE_MAX);
+    memcpy(f->last, request, len);
+    f->last[len] = '\0';
+    if (text)
+        memcpy(text, f->answer, f->answer_len);
+    *answer_len = f->answer_len;
+    return text;
+}
+
+static void note_ready(void *owner)
+{
+    ((struct fixture *)owner)->ready++;
+}
+
+/* Bytes that tell where they belong. */
+static void set_answer(struct fixture *f, size_t len)
+{
+    free(f->answer);
+    f->answer = malloc(len + 1);
+    f->answer_len = len;
+    for (size_t i = 0; i < len; i++)
+        f->answer[i] = (char)('a' + (i + i / 251) % 26);
+    f->answer[len] = '\0';
+}
+
+static void set_up_mtu(struct fixture *f, uint16_t mtu)
+{
+    struct mmds_service service = {answer_all, f};
+
+    memset(f, 0, sizeof(*f));
+    memset(&metrics, 0, sizeof(metrics));
+    f->random = 1;
+    set_answer(f, 2);
+    assert_int_equal(loop_create(&f->loop, NULL), 0);
+    assert_int_equal(
+        mmds_endpoint_create(&f->endpoint, f->loop, MMDS_ADDRESS_DEFAULT, mtu, &service, NULL), 0);
+    mmds_endpoint_attach(f->endpoint, &(struct mmds_wire){note_ready, f});
+}
+
+static void set_up(struct fixture *f)
+{
+    set_up_mtu(f, MTU);
+}
+
+/* Carries out what is pending, which after a quiesce is a cancelled timer. */
+static void tear_down(struct fixture *f)
+{
+    mmds_endpoint_quiesce(f->endpoint);
+    while (fake_loop_count(f->loop))
+        fake_loop_complete(f->loop, 0, -ECANCELED, false);
+    mmds_endpoint_destroy(f->endpoint);
+    assert_int_equal(metrics.mmds.connections_created, metrics.mmds.connections_destroyed);
+    loop_destroy(f->loop);
+    free(f->answer);
+}
+
+/* ---- the wire ---- */
+
+static void give(struct fixture *f, const struct tcp_peer *peer, size_t len)
+{
+    assert_true(mmds_endpoint_wants(f->endpoint, peer->frame, MIN(len, MMDS_FRAME_HEAD)));
+    mmds_endpoint_input(f->endpoint, peer->frame, len);
+}
+
+static size_t take(struct fixture *f, uint8_t *frame)
+{
+    size_t len = mmds_endpoint_output(f->endpoint, frame, PEER_FRAME_MAX);
+
+    assert_true(len <= PEER_FRAME_MAX);
+    return len;
+}
+
+static bool happens(struct fixture *f, unsigned of_100)
+{
+    f->random = f->random * 1664525 + 1013904223;
+    return (f->random >> 16) % 100 < of_100;
+}
+
+/* What is for another peer is lost. */
+static void deliver(struct fixture *f, struct tcp_peer *peer, const uint8_t *frame, size_t len)
+{
+    if (len > 38 && (frame[36] << 8 | frame[37]) != peer->port)
+        return;
+    for (int times = happens(f, f->lost) ? 0 : happens(f, f->doubled) ? 2 : 1; times; times--) {
+        assert_true(tcp_peer_take(peer, frame, len));
+        if (peer->ack_due) {
+            size_t n = tcp_peer_segment(peer, PEER_ACK, NULL, 0);
+
+            if (!happens(f, f->lost))
+                give(f, peer, n);
+        }
+    }
+}
+
+#define BURST 8
+
+/* Frames until there are none; what is acknowledged on the way may bring more. */
+static void exchange(struct fixture *f, struct tcp_peer *peer)
+{
+    static uint8_t frame[BURST][PEER_FRAME_MAX];
+    size_t len[BURST];
+    unsigned n;
+
+    do {
+        for (n = 0; n < BURST && (len[n] = take(f, frame[n])) > 0; n++)
+            ;
+        for (unsigned i = 0; i < n; i++) {
+            unsigned at = f->backwards ? n - 1 - i : i;
+
+            deliver(f, peer, frame[at], len[at]);
+        }
+    } while (n);
+}
+
+/* The endpoint's timer runs out until that has an effect; false if there is none. */
+static bool run_timer(struct fixture *f)
+{
+    unsigned before = f->ready;
+    bool ran = false;
+
+    while (f->ready == before && fake_loop_count(f->loop)) {
+        bool cancelled = fake_loop_op(f->loop, 0)->cancelled;
+
+        fake_loop_complete(f->loop, 0, cancelled ? -ECANCELED : -ETIME, false);
+        ran = true;
+    }
+    return ran;
+}
+
+static void exchange_patiently(struct fixture *f, struct tcp_peer *peer, size_t len)
+{
+    exchange(f, peer);
+    for (int timeouts = 0; peer->len < len && timeouts < 500 && run_timer(f); timeouts++)
+        exchange(f, peer);
+}
+
+static void connect_peer(struct fixture *f, struct tcp_peer *peer)
+{
+    give(f, peer, tcp_peer_segment(peer, PEER_SYN, NULL, 0));
+    exchange(f, peer);
+    for (int tries = 0; !peer->open && tries < 100 && run_timer(f); tries++)
+        exchange(f, peer);
+    assert_true(peer->open && !peer->reset);
+}
+
+static void send_text(struct fixture *f, struct tcp_peer *peer, const char *text)
+{
+    give(f, peer, tcp_peer_segment(peer, PEER_ACK | PEER_PSH, text, strlen(text)));
+}
+
+static void assert_answered(const struct fixture *f, const struct tcp_peer *peer)
+{
+    assert_int_equal(peer->len, f->answer_len);
+    assert_memory_equal(peer->data, f->answer, f->answer_len);
+}
+
+static void open_peer(struct fixture *f, struct tcp_peer *peer, uint16_t port)
+{
+    tcp_peer_init(peer, port);
+    connect_peer(f, peer);
+}
+
+/* ---- addresses and frames ---- */
+
+static void test_mmds_arp_request_is_answered_with_its_address(void **state)
+{
+    static const uint8_t reply[] = {
+        0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0x06, 0x01, 0x23, 0x45, 0x67, 0x01, 8,    6,
+        0,    1,    8,    0,    6,    4,    0,    2,    0x06, 0x01, 0x23, 0x45, 0x67, 0x01,
+        169,  254,  169,  254,  0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 169,  254,  169,  2};
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    give(&f, &peer, tcp_peer_arp(&peer));
+    give(&f, &peer, tcp_peer_arp(&peer)); /* asked twice, answered once */
+    assert_int_equal(f.ready, 2);
+    assert_int_equal(take(&f, frame), sizeof(reply));
+    assert_memory_equal(frame, reply, sizeof(reply));
+    assert_int_equal(take(&f, frame), 0);
+    assert_int_equal(metrics.mmds.rx_accepted, 2);
+    assert_int_equal(metrics.mmds.tx_frames, 1);
+    assert_int_equal(metrics.mmds.tx_bytes, sizeof(reply));
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_wants_only_what_is_for_its_address(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    size_t len;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    len = tcp_peer_arp(&peer);
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, len - 1));
+    peer.frame[21] = 2; /* a reply */
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, len));
+    peer.service++;
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, tcp_peer_arp(&peer)));
+    len = tcp_peer_segment(&peer, PEER_SYN, NULL, 0);
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, len));
+    peer.service--;
+    len = tcp_peer_segment(&peer, PEER_SYN, NULL, 0);
+    assert_true(mmds_endpoint_wants(f.endpoint, peer.frame, 34));
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, 33));
+    peer.frame[12] = 0x86; /* IPv6 */
+    assert_false(mmds_endpoint_wants(f.endpoint, peer.frame, len));
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_broken_packets_are_counted_and_dropped(void **state)
+{
+    /* at, value: version, header length, total length, fragment, checksum, TCP header length */
+    static const uint8_t breaks[][2] = {{14, 0x65}, {14, 0x44}, {14, 0x4f}, {16, 0xff}, {20, 0x20},
+                                        {21, 0x01}, {24, 0x55}, {46, 0x40}, {46, 0xf0}};
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(breaks); i++) {
+        size_t len = tcp_peer_segment(&peer, PEER_SYN, NULL, 0);
+
+        peer.frame[breaks[i][0]] = breaks[i][1];
+        mmds_endpoint_input(f.endpoint, peer.frame, len);
+        assert_int_equal(metrics.mmds.rx_accepted_err, i + 1);
+    }
+    for (size_t len = 0; len < 54; len++)
+        mmds_endpoint_input(f.endpoint, peer.frame, len);
+    assert_int_equal(metrics.mmds.rx_bad_eth, 14);
+    assert_int_equal(metrics.mmds.connections_created, 0);
+    assert_int_equal(f.ready, 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_other_protocols_are_unusual(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    size_t len;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    len = tcp_peer_segment(&peer, PEER_SYN, NULL, 0);
+    peer.frame[23] = 17;  /* UDP */
+    peer.frame[25] -= 11; /* the header's checksum again: 17 instead of 6 */
+    mmds_endpoint_input(f.endpoint, peer.frame, len);
+    assert_int_equal(metrics.mmds.rx_accepted_unusual, 1);
+    assert_int_equal(metrics.mmds.rx_accepted_err, 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+/* ---- requests and answers ---- */
+
+static void test_mmds_request_is_answered_and_connection_stays(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    assert_int_equal(peer.service_mss, MTU - 40);
+    assert_int_equal(peer.service_window, TCP_RECEIVE_MAX);
+    for (unsigned i = 1; i <= 3; i++) {
+        send_text(&f, &peer, REQUEST);
+        exchange(&f, &peer);
+        assert_answered(&f, &peer);
+        assert_int_equal(f.requests, i);
+        assert_string_equal(f.last, REQUEST);
+        assert_int_equal(peer.acked, peer.next);
+        tcp_peer_forget(&peer);
+    }
+    assert_int_equal(metrics.mmds.connections_created, 1);
+    assert_int_equal(metrics.mmds.connections_destroyed, 0);
+    assert_int_equal(fake_loop_count(f.loop), 1); /* the timer, set for what has come since */
+    assert_true(run_timer(&f));
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_request_may_come_byte_by_byte(void **state)
+{
+    static const char text[] = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    for (size_t i = 0; text[i]; i++) {
+        assert_int_equal(f.requests, 0);
+        give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, text + i, 1));
+        exchange(&f, &peer);
+    }
+    assert_string_equal(f.last, text);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_request_ends_at_a_blank_line_of_either_kind(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, "GET / HTTP/1.1\n\n");
+    exchange(&f, &peer);
+    assert_string_equal(f.last, "GET / HTTP/1.1\n\n");
+    send_text(&f, &peer, "GET / HTTP/1.1\n\r\n");
+    exchange(&f, &peer);
+    assert_string_equal(f.last, "GET / HTTP/1.1\n\r\n");
+    assert_int_equal(f.requests, 2);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_pipelined_requests_are_answered_in_turn(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 4000);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST REQUEST REQUEST);
+    assert_int_equal(f.requests, 1); /* the next one waits until this answer has arrived */
+    exchange(&f, &peer);
+    assert_int_equal(f.requests, 3);
+    assert_int_equal(peer.len, 3 * f.answer_len);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_answers_of_every_size_around_a_segment_arrive(void **state)
+{
+    static const size_t sizes[] = {1, 1459, 1460, 1461, 2919, 2920, 2921, 51200, 300000};
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        set_answer(&f, sizes[i]);
+        peer.segments = 0;
+        send_text(&f, &peer, REQUEST);
+        exchange(&f, &peer);
+        assert_answered(&f, &peer);
+        assert_true(peer.segments <= sizes[i] / 1460 + sizes[i] / 64240 + 2);
+        tcp_peer_forget(&peer);
+    }
+    assert_int_equal(peer.longest, 14 + MTU);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_segments_fit_the_mtu_and_what_the_guest_takes(void **state)
+{
+    static const struct {
+        uint16_t mtu, mss;
+        size_t longest;
+    } cases[] = {
+        {1500, 1460, 1514}, {1500, 9000, 1514}, {1500, 1000, 1054}, {9000, 8960, 9014},
+        {68, 1460, 82},     {1500, 1, 142},     {1500, 0, 590},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct fixture f;
+        struct tcp_peer peer;
+
+        set_up_mtu(&f, cases[i].mtu);
+        set_answer(&f, 20000);
+        tcp_peer_init(&peer, 1);
+        peer.mss = cases[i].mss;
+        connect_peer(&f, &peer);
+        assert_int_equal(peer.service_mss, cases[i].mtu - 40);
+        send_text(&f, &peer, REQUEST);
+        exchange(&f, &peer);
+        assert_answered(&f, &peer);
+        assert_int_equal(peer.longest, cases[i].longest);
+        tcp_peer_release(&peer);
+        tear_down(&f);
+    }
+}
+
+static void test_mmds_short_buffers_get_short_segments(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[100];
+    size_t len;
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 500);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    assert_int_equal(mmds_endpoint_output(f.endpoint, frame, MMDS_FRAME_MIN - 1), 0);
+    assert_int_equal(metrics.mmds.tx_errors, 1);
+    while ((len = mmds_endpoint_output(f.endpoint, frame, sizeof(frame))) > 0)
+        assert_true(tcp_peer_take(&peer, frame, len));
+    assert_answered(&f, &peer);
+    assert_int_equal(peer.longest, sizeof(frame));
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_request_over_its_limit_is_reset(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    char line[TCP_RECEIVE_MAX / 2];
+
+    (void)state;
+    memset(line, 'x', sizeof(line));
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_false(peer.reset);
+        give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, line, sizeof(line)));
+        exchange(&f, &peer);
+    }
+    assert_true(peer.reset);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    assert_int_equal(f.requests, 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_service_without_memory_costs_the_connection(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    free(f.answer);
+    f.answer = NULL;
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    exchange(&f, &peer);
+    assert_true(peer.reset);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+/* ---- loss, repetition, order ---- */
+
+static void test_mmds_lossy_wires_deliver_everything(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 1; seed <= 60; seed++) {
+        struct fixture f;
+        struct tcp_peer peer;
+
+        set_up(&f);
+        f.random = seed;
+        f.lost = seed % 4 * 15;
+        f.doubled = seed % 3 * 30;
+        f.backwards = seed % 2;
+        set_answer(&f, 51200);
+        open_peer(&f, &peer, (uint16_t)seed);
+        for (int request = 0; request < 2; request++) {
+            uint32_t seq = peer.next;
+
+            peer.next += strlen(REQUEST);
+            for (int tries = 0; f.requests <= (unsigned)request && tries < 100; tries++) {
+                /* the guest's own retransmissions, which are its timer's business */
+                size_t len = tcp_peer_segment_at(&peer, seq, PEER_ACK, REQUEST, strlen(REQUEST));
+
+                give(&f, &peer, len);
+            }
+            exchange_patiently(&f, &peer, f.answer_len);
+            assert_false(peer.reset);
+            assert_answered(&f, &peer);
+            tcp_peer_forget(&peer);
+            /* and it acknowledges, lest the next request waits for the timer */
+            f.lost = 0;
+            give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+        }
+        tcp_peer_release(&peer);
+        tear_down(&f);
+    }
+}
+
+static void test_mmds_requests_out_of_order_are_asked_for_again(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint32_t seq;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    seq = peer.next;
+    /* the second half first, then the first half twice, then all of it */
+    give(&f, &peer, tcp_peer_segment_at(&peer, seq + 9, PEER_ACK, REQUEST + 9, 9));
+    exchange(&f, &peer);
+    assert_int_equal(peer.acked, seq);
+    give(&f, &peer, tcp_peer_segment_at(&peer, seq, PEER_ACK, REQUEST, 9));
+    give(&f, &peer, tcp_peer_segment_at(&peer, seq, PEER_ACK, REQUEST, 9));
+    exchange(&f, &peer);
+    assert_int_equal(peer.acked, seq + 9);
+    assert_int_equal(f.requests, 0);
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, REQUEST, strlen(REQUEST)));
+    exchange(&f, &peer);
+    assert_int_equal(f.requests, 1);
+    assert_string_equal(f.last, REQUEST);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_three_same_acks_send_again_at_once(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 10 * 1460);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    assert_true(take(&f, frame) > 0); /* the first is lost, the others arrive */
+    exchange(&f, &peer);
+    assert_answered(&f, &peer); /* without a timer */
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_silent_guest_is_asked_a_bounded_number_of_times(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+    uint64_t longest = 0;
+    unsigned times = 0;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    while (take(&f, frame)) {
+        times++;
+        if (run_timer(&f) && fake_loop_count(f.loop))
+            longest = MAX(longest, fake_loop_op(f.loop, 0)->len);
+    }
+    assert_int_equal(times, 1 + TCP_RETRIES_MAX + 1); /* and a reset */
+    assert_true(longest <= TCP_RTO_MAX && longest > TCP_RTO_MAX / 2);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_unsent_frames_are_not_counted_as_tries(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    for (int i = 0; i < 100; i++) /* the guest has no buffers for a while */
+        run_timer(&f);
+    exchange_patiently(&f, &peer, f.answer_len);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+/* ---- windows ---- */
+
+static void test_mmds_small_windows_are_kept_to(void **state)
+{
+    static const uint16_t windows[] = {1, 10, 87, 1000, 1460, 1461, 5000};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(windows); i++) {
+        struct fixture f;
+        struct tcp_peer peer;
+        uint8_t frame[PEER_FRAME_MAX];
+        size_t len, most = 0;
+
+        set_up(&f);
+        set_answer(&f, 3000);
+        tcp_peer_init(&peer, 1);
+        peer.window = windows[i];
+        connect_peer(&f, &peer);
+        send_text(&f, &peer, REQUEST);
+        while (peer.len < f.answer_len) {
+            size_t before = peer.len;
+
+            while ((len = take(&f, frame)) > 0)
+                assert_true(tcp_peer_take(&peer, frame, len));
+            most = MAX(most, peer.len - before);
+            give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+        }
+        assert_answered(&f, &peer);
+        assert_true(most <= windows[i]);
+        tcp_peer_release(&peer);
+        tear_down(&f);
+    }
+}
+
+static void test_mmds_closed_window_is_asked_about_until_it_opens(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 3000);
+    tcp_peer_init(&peer, 1);
+    peer.window = 0;
+    connect_peer(&f, &peer);
+    send_text(&f, &peer, REQUEST);
+    exchange(&f, &peer);
+    for (int i = 0; i < 100; i++) { /* many more than retries: it answers every time */
+        unsigned asked = (unsigned)metrics.mmds.tx_frames;
+
+        assert_true(run_timer(&f));
+        exchange(&f, &peer);
+        assert_true(metrics.mmds.tx_frames > asked);
+    }
+    assert_int_equal(peer.len, 0);
+    assert_false(peer.reset);
+    peer.window = 64000;
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+    exchange(&f, &peer);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_window_that_closes_under_data_is_asked_about(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 3000);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    peer.stubborn = true;
+    peer.window = 0;
+    exchange(&f, &peer);
+    for (int i = 0; i < 100; i++) {
+        run_timer(&f);
+        exchange(&f, &peer);
+    }
+    assert_false(peer.reset);
+    peer.stubborn = false;
+    peer.window = 64000;
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+    exchange_patiently(&f, &peer, f.answer_len);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_closed_window_without_answers_ends(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+    unsigned probes = 0;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    peer.window = 0;
+    connect_peer(&f, &peer);
+    send_text(&f, &peer, REQUEST);
+    exchange(&f, &peer);
+    while (run_timer(&f)) {
+        while (take(&f, frame))
+            probes++;
+    }
+    assert_int_equal(probes, TCP_RETRIES_MAX + 1); /* the last is a reset */
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+/* ---- ends ---- */
+
+static void test_mmds_half_closed_guest_gets_its_answer(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 10000);
+    open_peer(&f, &peer, 1);
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK | PEER_FIN, REQUEST, strlen(REQUEST)));
+    exchange(&f, &peer);
+    assert_answered(&f, &peer);
+    assert_true(peer.closed && !peer.reset);
+    assert_int_equal(peer.acked, peer.next);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_idle_close_is_answered_and_repeated_when_lost(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK | PEER_FIN, NULL, 0));
+    assert_true(take(&f, frame) > 0); /* our FIN, lost */
+    give(&f, &peer, tcp_peer_segment_at(&peer, peer.next - 1, PEER_ACK | PEER_FIN, NULL, 0));
+    exchange(&f, &peer);
+    assert_false(peer.closed);
+    run_timer(&f);
+    exchange(&f, &peer);
+    assert_true(peer.closed);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_reset_ends_a_connection_only_where_it_is_due(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    give(&f, &peer, tcp_peer_segment_at(&peer, peer.next + 5, PEER_RST, NULL, 0));
+    give(&f, &peer, tcp_peer_segment_at(&peer, peer.next - 5, PEER_RST, NULL, 0));
+    give(&f, &peer, tcp_peer_segment_at(&peer, peer.next + 50000, PEER_RST, NULL, 0));
+    assert_int_equal(metrics.mmds.connections_destroyed, 0);
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_RST, NULL, 0));
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_segments_of_no_connection_are_reset(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    send_text(&f, &peer, REQUEST);
+    exchange(&f, &peer);
+    assert_true(peer.reset);
+    peer.reset = false;
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_RST, NULL, 0)); /* a reset is not answered */
+    exchange(&f, &peer);
+    assert_false(peer.reset);
+    peer.service_port = 443;
+    give(&f, &peer, tcp_peer_segment(&peer, PEER_SYN, NULL, 0));
+    exchange(&f, &peer);
+    assert_true(peer.reset);
+    assert_int_equal(peer.acked, peer.next);
+    assert_int_equal(metrics.mmds.rx_accepted_err, 1);
+    assert_int_equal(metrics.mmds.connections_created, 0);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_new_syn_of_a_guest_started_anew_gets_through(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer, anew;
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    tcp_peer_init(&anew, 1); /* the same port, another sequence */
+    anew.next = peer.next + 70000;
+    give(&f, &anew, tcp_peer_segment(&anew, PEER_SYN, NULL, 0));
+    exchange(&f, &peer); /* the old connection's acknowledgement, to which a new guest says: */
+    give(&f, &anew, tcp_peer_segment_at(&anew, peer.acked, PEER_RST, NULL, 0));
+    anew.next--;
+    connect_peer(&f, &anew);
+    send_text(&f, &anew, REQUEST);
+    exchange(&f, &anew);
+    assert_answered(&f, &anew);
+    tcp_peer_release(&peer);
+    tcp_peer_release(&anew);
+    tear_down(&f);
+}
+
+/* ---- floods ---- */
+
+static void test_mmds_connections_over_the_limit_are_refused(void **state)
+{
+    static struct tcp_peer peer[MMDS_CONNECTIONS_MAX + 1];
+    struct fixture f;
+    struct tcp_peer *last = &peer[MMDS_CONNECTIONS_MAX];
+
+    (void)state;
+    set_up(&f);
+    for (unsigned i = 0; i < MMDS_CONNECTIONS_MAX; i++)
+        open_peer(&f, &peer[i], (uint16_t)(i + 1));
+    tcp_peer_init(last, 1000);
+    give(&f, last, tcp_peer_segment(last, PEER_SYN, NULL, 0));
+    exchange(&f, last);
+    assert_true(last->reset);
+    for (unsigned i = 0; i < MMDS_CONNECTIONS_MAX; i++) { /* the others are as they were */
+        send_text(&f, &peer[i], REQUEST);
+        exchange(&f, &peer[i]);
+        assert_answered(&f, &peer[i]);
+    }
+    /* one that closes makes room */
+    give(&f, &peer[3], tcp_peer_segment(&peer[3], PEER_ACK | PEER_FIN, NULL, 0));
+    exchange(&f, &peer[3]);
+    last->reset = false;
+    connect_peer(&f, last);
+    for (unsigned i = 0; i <= MMDS_CONNECTIONS_MAX; i++)
+        tcp_peer_release(&peer[i]);
+    tear_down(&f);
+}
+
+static void test_mmds_syn_flood_costs_no_more_than_its_connections(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+    unsigned frames = 0;
+
+    (void)state;
+    set_up(&f);
+    tcp_peer_init(&peer, 1);
+    for (unsigned i = 0; i < 10000; i++) {
+        peer.port = (uint16_t)(i + 1);
+        give(&f, &peer, tcp_peer_segment(&peer, PEER_SYN, NULL, 0));
+    }
+    assert_int_equal(metrics.mmds.connections_created, MMDS_CONNECTIONS_MAX);
+    assert_int_equal(fake_loop_count(f.loop), 0); /* nothing has been sent that could be lost */
+    while (take(&f, frame))
+        frames++;
+    assert_int_equal(frames, MMDS_CONNECTIONS_MAX + MMDS_RESETS_MAX);
+    for (int i = 0; run_timer(&f) && i < 1000; i++) { /* the handshakes run out by themselves */
+        while (take(&f, frame))
+            frames++;
+    }
+    assert_int_equal(metrics.mmds.connections_destroyed, MMDS_CONNECTIONS_MAX);
+    assert_true(frames <= MMDS_CONNECTIONS_MAX * (TCP_SYN_RETRIES + 2) + MMDS_RESETS_MAX);
+    peer.port = 1;
+    connect_peer(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+static void test_mmds_still_connections_make_room(void **state)
+{
+    static struct tcp_peer peer[MMDS_CONNECTIONS_MAX];
+    struct fixture f;
+    struct tcp_peer last, stuck;
+
+    (void)state;
+    set_up(&f);
+    for (unsigned i = 0; i < MMDS_CONNECTIONS_MAX - 1; i++)
+        open_peer(&f, &peer[i], (uint16_t)(i + 1));
+    tcp_peer_init(&stuck, 500); /* time passes by the timer of one that does not read */
+    stuck.window = 0;
+    connect_peer(&f, &stuck);
+    send_text(&f, &stuck, REQUEST);
+    for (int i = 0; i < 5; i++) {
+        exchange(&f, &stuck);
+        run_timer(&f);
+    }
+    for (unsigned i = 1; i < MMDS_CONNECTIONS_MAX - 1; i++)
+        send_text(&f, &peer[i], "G"); /* all but the first have been busy */
+    exchange(&f, &stuck);
+    tcp_peer_init(&last, 600);
+    for (int i = 0; i < 10 && !last.open; i++) {
+        run_timer(&f);
+        exchange(&f, &stuck);
+        last.reset = false;
+        last.next--;
+        give(&f, &last, tcp_peer_segment(&last, PEER_SYN, NULL, 0));
+        exchange(&f, &last);
+    }
+    assert_true(last.open);
+    assert_int_equal(metrics.mmds.connections_destroyed, 1);
+    send_text(&f, &peer[0], REQUEST); /* the one that is gone */
+    exchange(&f, &peer[0]);
+    assert_true(peer[0].reset);
+    for (unsigned i = 0; i < MMDS_CONNECTIONS_MAX - 1; i++)
+        tcp_peer_release(&peer[i]);
+    tcp_peer_release(&last);
+    tcp_peer_release(&stuck);
+    tear_down(&f);
+}
+
+/* ---- pauses ---- */
+
+static void test_mmds_pause_stops_the_timer_and_keeps_the_answer(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+
+    (void)state;
+    set_up(&f);
+    open_peer(&f, &peer, 1);
+    send_text(&f, &peer, REQUEST);
+    assert_true(take(&f, frame) > 0); /* lost */
+    assert_int_equal(fake_loop_count(f.loop), 1);
+    mmds_endpoint_quiesce(f.endpoint);
+    assert_true(fake_loop_op(f.loop, 0)->cancelled);
+    run_timer(&f);
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    mmds_endpoint_quiesce(f.endpoint); /* twice is once */
+    mmds_endpoint_resume(f.endpoint);
+    assert_int_equal(fake_loop_count(f.loop), 1);
+    mmds_endpoint_quiesce(f.endpoint);
+    mmds_endpoint_resume(f.endpoint); /* before the cancelled timer has come back */
+    assert_true(run_timer(&f));
+    exchange(&f, &peer);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mmds_arp_request_is_answered_with_its_address),
+        cmocka_unit_test(test_mmds_wants_only_what_is_for_its_address),
+        cmocka_unit_test(test_mmds_broken_packets_are_counted_and_dropped),
+        cmocka_unit_test(test_mmds_other_protocols_are_unusual),
+        cmocka_unit_test(test_mmds_request_is_answered_and_connection_stays),
+        cmocka_unit_test(test_mmds_request_may_come_byte_by_byte),
+        cmocka_unit_test(test_mmds_request_ends_at_a_blank_line_of_either_kind),
+        cmocka_unit_test(test_mmds_pipelined_requests_are_answered_in_turn),
+        cmocka_unit_test(test_mmds_answers_of_every_size_around_a_segment_arrive),
+        cmocka_unit_test(test_mmds_segments_fit_the_mtu_and_what_the_guest_takes),
+        cmocka_unit_test(test_mmds_short_buffers_get_short_segments),
+        cmocka_unit_test(test_mmds_request_over_its_limit_is_reset),
+        cmocka_unit_test(test_mmds_service_without_memory_costs_the_connection),
+        cmocka_unit_test(test_mmds_lossy_wires_deliver_everything),
+        cmocka_unit_test(test_mmds_requests_out_of_order_are_asked_for_again),
+        cmocka_unit_test(test_mmds_three_same_acks_send_again_at_once),
+        cmocka_unit_test(test_mmds_silent_guest_is_asked_a_bounded_number_of_times),
+        cmocka_unit_test(test_mmds_unsent_frames_are_not_counted_as_tries),
+        cmocka_unit_test(test_mmds_small_windows_are_kept_to),
+        cmocka_unit_test(test_mmds_closed_window_is_asked_about_until_it_opens),
+        cmocka_unit_test(test_mmds_window_that_closes_under_data_is_asked_about),
+        cmocka_unit_test(test_mmds_closed_window_without_answers_ends),
+        cmocka_unit_test(test_mmds_half_closed_guest_gets_its_answer),
+        cmocka_unit_test(test_mmds_idle_close_is_answered_and_repeated_when_lost),
+        cmocka_unit_test(test_mmds_reset_ends_a_connection_only_where_it_is_due),
+        cmocka_unit_test(test_mmds_segments_of_no_connection_are_reset),
+        cmocka_unit_test(test_mmds_new_syn_of_a_guest_started_anew_gets_through),
+        cmocka_unit_test(test_mmds_connections_over_the_limit_are_refused),
+        cmocka_unit_test(test_mmds_syn_flood_costs_no_more_than_its_connections),
+        cmocka_unit_test(test_mmds_still_connections_make_room),
+        cmocka_unit_test(test_mmds_pause_stops_the_timer_and_keeps_the_answer),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
