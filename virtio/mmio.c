@@ -337,7 +337,7 @@ static void mmio_activated(void *owner)
 {
     struct virtio_mmio *mmio = owner;
 
-    if (mmio->polling)
+    if (mmio->polling || mmio->dev->ops->served_elsewhere)
         return;
     mmio->polling = true;
     loop_defer(mmio->loop, &mmio->arm);
@@ -424,6 +424,8 @@ int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
         return rc;
     }
     virtio_dev_attach(dev, &transport_ops, mmio);
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        dev->kick_fd[q] = mmio->kick[q].fd;
     show(mmio);
     *out = mmio;
     return 0;
@@ -440,8 +442,10 @@ void virtio_mmio_destroy(struct virtio_mmio *mmio)
         return;
     if (mmio->dev->transport_owner == mmio)
         virtio_dev_attach(mmio->dev, NULL, NULL);
-    for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++)
+    for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++) {
+        mmio->dev->kick_fd[q] = -1;
         if (mmio->kick[q].fd >= 0)
             close(mmio->kick[q].fd);
+    }
     free(mmio);
 }

@@ -38,6 +38,8 @@ void virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops,
     *dev = (struct virtio_dev){
         .ops = ops, .env = *env, .publish.run = run_publish, .work.run = run_work};
     pthread_cond_init(&dev->idle, NULL);
+    for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++)
+        dev->kick_fd[q] = -1;
     init_queues(dev);
 }
 
@@ -152,6 +154,12 @@ void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t
     loop_at_batch_end(dev->env.loop, &dev->publish);
 }
 
+void virtio_dev_interrupt(struct virtio_dev *dev)
+{
+    if (dev->active && !dev->broken)
+        interrupt(dev, VIRTIO_INTERRUPT_USED);
+}
+
 unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
                           enum virtio_serve (*serve)(struct virtio_dev *dev, unsigned q))
 {
@@ -215,8 +223,9 @@ void virtio_dev_config_changed(struct virtio_dev *dev)
 uint64_t virtio_dev_features(const struct virtio_dev *dev)
 {
     uint64_t own = dev->ops->features ? dev->ops->features(dev) : 0;
+    uint64_t ring = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
 
-    return own | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
+    return own | (ring & ~dev->withheld);
 }
 
 void virtio_dev_write_features(struct virtio_dev *dev, uint32_t select, uint32_t value)

@@ -32,7 +32,7 @@
 
 #define VIRTIO_QUEUES_MAX 8
 
-/* Feature bits that the generic layer offers for every device. */
+/* Feature bits that the generic layer offers for every device, but for what it withholds. */
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_IDX     (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
@@ -71,6 +71,9 @@ struct virtio_dev_ops {
     int (*activate)(struct virtio_dev *dev);
     /* Buffers may have become available in queue q. */
     void (*kick)(struct virtio_dev *dev, unsigned q);
+    /* Another process serves the queues and is given their eventfds (virtio_dev.kick_fd): these are
+     * not polled here, and kick is called only for kicks that did not come by them. */
+    bool served_elsewhere;
     /* Cancel what could wait for ever (a read parked on a socket); nothing new is asked of the
      * device from here on. Loop thread. NULL = every operation of the device ends by itself. */
     void (*quiesce)(struct virtio_dev *dev);
@@ -122,6 +125,8 @@ struct virtio_dev {
     const struct virtio_transport_ops *transport; /* NULL = not attached */
     void *transport_owner;
     uint64_t *event_fails, *activate_fails; /* the device's counters of those names, or NULL */
+    uint64_t withheld; /* of the ring features below: not offered (another process lacks them) */
+    int kick_fd[VIRTIO_QUEUES_MAX]; /* the transport's eventfd of each queue; -1 = none */
 
     bool active;          /* activated, and not reset since */
     bool broken;          /* the guest's mistake, or FAILED: nothing more until a reset */
@@ -155,6 +160,9 @@ bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, 
 /* Returns a chain. Used entries are published, and the driver interrupted at most once, at the end
  * of this batch of completions. */
 void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len);
+
+/* Somebody else has published used entries and the driver may want an interrupt for them. */
+void virtio_dev_interrupt(struct virtio_dev *dev);
 
 /* What came of an attempt to serve one request. */
 enum virtio_serve {

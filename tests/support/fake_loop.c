@@ -80,9 +80,9 @@ int fake_loop_carry_out(struct loop *loop, unsigned index)
     if (op->verb == FAKE_TIMER)
         return -ETIME;
     if (op->verb == FAKE_READV)
-        n = preadv(op->fd, op->iov, (int)op->count, (off_t)op->offset);
+        n = preadv2(op->fd, op->iov, (int)op->count, (off_t)op->offset, 0);
     else if (op->verb == FAKE_WRITEV)
-        n = pwritev(op->fd, op->iov, (int)op->count, (off_t)op->offset);
+        n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, 0);
     else if (op->verb == FAKE_FSYNC)
         n = op->datasync ? fdatasync(op->fd) : fsync(op->fd);
     else if (op->verb == FAKE_FALLOCATE)
