@@ -2,6 +2,19 @@
 /*
  * vhost_user_blk.h owns the block device whose requests another process serves (vhost-user): this
  * side negotiates, hands over guest memory, queues and their eventfds, and passes interrupts on.
+ *
+ *      guest           KVM         back end                         us, on the loop
+ *      avail.idx
+ *      QueueNotify --- ioeventfd - reads chains, moves data
+ *                                  used.idx, eventfd "call" ------- poll -> virtio_dev_interrupt
+ *
+ * A pause or reset asks the back end for the ring's base, which stops it, and is over when the used
+ * ring has caught up with that. Nothing waits for a back end without a limit: one that is silent
+ * for too long, lies or leaves is out for good; the device then stands still, the monitor goes on.
+ *
+ * The guest's memory is shared with the back end (mem_create_shared), which can read and write all
+ * of it. There is no saved state: half of it is in another process, so such a machine has no
+ * snapshots.
  */
 #ifndef MAYFLY_BLOCK_VHOST_USER_BLK_H
 #define MAYFLY_BLOCK_VHOST_USER_BLK_H
@@ -19,19 +32,31 @@ struct vhost_user_blk_config {
 
 struct vhost_user_blk;
 
-/* Connects to the back end and asks what it offers. The config is copied. */
+/*
+ * Connects to the back end and asks what it offers; waits a second at most. The config is copied.
+ * -ENOENT, -ECONNREFUSED and so on from the socket, -ETIMEDOUT, -EPROTO (no vhost-user, or not
+ * what a disk needs).
+ */
 int vhost_user_blk_create(struct vhost_user_blk **out, const struct virtio_env *env,
                           const struct vhost_user_blk_config *config, struct err *e) __must_check;
 
+/* The same over a connected socket, which becomes the drive's: for tests. */
+int vhost_user_blk_open(struct vhost_user_blk **out, const struct virtio_env *env,
+                        const struct vhost_user_blk_config *config, int fd,
+                        struct err *e) __must_check;
+
 struct virtio_dev *vhost_user_blk_dev(struct vhost_user_blk *blk);
 const struct vhost_user_blk_config *vhost_user_blk_config(const struct vhost_user_blk *blk);
-
 struct metrics_vhost_user_block *vhost_user_blk_metrics(struct vhost_user_blk *blk);
 
 /* Whether the back end says that the disk cannot be written. */
 bool vhost_user_blk_read_only(const struct vhost_user_blk *blk);
 
-/* PATCH with only the id: asks the back end for its configuration again and tells the driver. */
+/*
+ * PATCH with only the id: asks the back end for its configuration again and tells the driver. On
+ * error (-ETIMEDOUT, -ECONNRESET, -EREMOTEIO ...) it stays as it was. Turns the loop meanwhile.
+ * Loop thread.
+ */
 int vhost_user_blk_update(struct vhost_user_blk *blk, struct err *e) __must_check;
 
 #endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Drives that another process serves over vhost-user: our own small back end (support/vhost_server)
+ * and, where it is installed, QEMU's storage daemon, which knows nothing of us.
+ */
+#include "tests/e2e/disk_file.h"
+#include "tests/e2e/e2e.h"
+#include "tests/e2e/gpt.h"
+#include "tests/e2e/linux.h"
+#include "tests/support/clock.h"
+#include "tests/support/files.h"
+#include "tests/support/vhost_server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/wait.h>
+
+/* ---- back ends ------------------------------------------------------------------------------- */
+
+struct server {
+    const char *disk, *socket;
+    pid_t pid;
+};
+
+static struct server server_new(const char *name, const char *disk,
+                                struct vhost_server_options options)
+{
+    struct server server = {disk, e2e_path(text_format("%s.sock", name)), 0};
+    options.disk = disk;
+    server.pid = vhost_server_fork(server.socket, &options);
+    CHECK(server.pid > 0);
+    return server;
+}
+
+static void server_kill(const struct server *server)
+{
+    CHECK_INT(kill(server->pid, SIGKILL), 0);
+    CHECK_INT(waitpid(server->pid, NULL, 0), server->pid);
+}
+
+/* The storage daemon, beside the monitor or where its package puts it. */
+static const char *daemon_program(void)
+{
+    const char *name = "qemu-storage-daemon", *slash = strrchr(e2e.monitor, '/');
+    const char *beside = text_format("%.*s/%s", (int)(slash - e2e.monitor), e2e.monitor, name);
+    const char *installed = text_format("/usr/bin/%s", name);
+    if (access(beside, X_OK) == 0)
+        return beside;
+    if (access(installed, X_OK) != 0)
+        e2e_skip("there is no %s (package qemu-system-common)", name);
+    return installed;
+}
+
+/* Serves `disk`; returns its socket. `more` are further properties of the export. */
+static const char *daemon_new(const char *disk, const char *more)
+{
+    static struct process daemon;
+    const char *socket = e2e_path("daemon.sock");
+    const char *argv[] = {
+        daemon_program(),
+        "--blockdev",
+        text_format("driver=file,node-name=disk,filename=%s", disk),
+        "--export",
+        text_format("type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path=%s%s",
+                    socket, more),
+        NULL,
+    };
+    struct process_spec spec = {.argv = argv};
+    int64_t deadline = clock_ms() + e2e_ms(10000);
+    CHECK_INT(process_start(&daemon, &spec), 0);
+    while (access(socket, F_OK) != 0) {
+        if (!clock_left(deadline))
+            FAIL("the storage daemon makes no socket");
+        clock_sleep(10);
+    }
+    return socket;
+}
+
+static void add_vhost(struct vm *vm, const char *id, const char *socket, const char *more)
+{
+    vm_put(vm, text_format("/drives/%s", id),
+           "{\"drive_id\":\"%s\",\"is_root_device\":false,\"socket\":\"%s\"%s}", id, socket, more);
+}
+
+#define WRITEBACK ",\"cache_type\":\"Writeback\""
+
+/* ---- the tiny guest -------------------------------------------------------------------------- */
+
+static void tiny_writes_and_reads(const char *disk, const char *socket)
+{
+    struct vm *vm = vm_new(NULL);
+    add_vhost(vm, "d", socket, WRITEBACK);
+    vm_boot(vm, e2e_guest("tiny.elf"), "tiny=blk dev=0 seed=5");
+    vm_expect(vm, "BLK ok capacity=8192 sectors=8192 readonly=0\n");
+    vm_exits(vm, 0);
+    disk_holds(disk, 0, 4 * SECTORS_PER_MIB, 5);
+}
+
+E2E(the_tiny_guest_writes_a_vhost_user_disk_and_reads_it_back, TINY | SANITIZER)
+{
+    const char *disk = disk_new("disk", 4);
+    struct server server = server_new("s", disk, (struct vhost_server_options){0});
+    tiny_writes_and_reads(disk, server.socket);
+}
+
+E2E(the_tiny_guest_writes_a_disk_of_qemus_storage_daemon_and_reads_it_back, TINY)
+{
+    const char *disk = disk_new("disk", 4);
+    tiny_writes_and_reads(disk, daemon_new(disk, ",writable=on"));
+}
+
+E2E(a_read_only_disk_of_qemus_storage_daemon_is_one, TINY)
+{
+    const char *disk = disk_new("disk", 4);
+    struct vm *vm = vm_new(NULL);
+    disk_fill(disk, 0, 4 * SECTORS_PER_MIB, 3);
+    add_vhost(vm, "d", daemon_new(disk, ",writable=off"), "");
+    vm_boot(vm, e2e_guest("tiny.elf"), "tiny=blk dev=0 seed=3 check=1");
+    vm_expect(vm, "BLK ok capacity=8192 sectors=8192 readonly=1\n");
+    vm_exits(vm, 0);
+}
+
+static void pauses_lose_nothing(const char *disk, const char *socket)
+{
+    struct vm *vm = vm_new(NULL);
+    add_vhost(vm, "d", socket, "");
+    vm_boot(vm, e2e_guest("tiny.elf"), "tiny=blk dev=0 seed=6");
+    for (unsigned i = 0; i < 200 && !strstr(vm_out(vm), "BLK"); i++) {
+        struct api_answer a;
+        monitor_call(&vm->monitor, &a, "PATCH", "/vm", "{\"state\":\"Paused\"}", e2e_ms(VM_MS));
+        api_answer_free(&a);
+        monitor_call(&vm->monitor, &a, "PATCH", "/vm", "{\"state\":\"Resumed\"}", e2e_ms(VM_MS));
+        api_answer_free(&a);
+    }
+    vm_expect(vm, "BLK ok");
+    vm_exits(vm, 0);
+    disk_holds(disk, 0, 8 * SECTORS_PER_MIB, 6);
+}
+
+E2E(pauses_while_the_tiny_guest_uses_a_vhost_user_disk_lose_no_request, TINY | SANITIZER)
+{
+    const char *disk = disk_new("disk", 8);
+    pauses_lose_nothing(disk, server_new("s", disk, (struct vhost_server_options){0}).socket);
+}
+
+E2E(pauses_while_the_tiny_guest_uses_qemus_storage_daemon_lose_no_request, TINY)
+{
+    const char *disk = disk_new("disk", 8);
+    pauses_lose_nothing(disk, daemon_new(disk, ",writable=on"));
+}
+
+/* ---- Linux ----------------------------------------------------------------------------------- */
+
+/* A Linux guest with one disk behind a socket, /dev/vda. */
+static struct vm *vm_with_server(const struct server *server, const char *more)
+{
+    struct vm *vm = vm_new(NULL);
+    add_vhost(vm, "d", server->socket, more);
+    linux_boot(vm);
+    return vm;
+}
+
+E2E(what_a_guest_writes_to_a_vhost_user_disk_the_host_reads, LINUX | INTEL | SANITIZER)
+{
+    const char *disk = disk_new("disk", 8);
+    struct server server = server_new("s", disk, (struct vhost_server_options){0});
+    struct vm *vm = vm_with_server(&server, WRITEBACK);
+    const char *line = disk_line(vm, "vda");
+    CHECK_HAS(line, "cache=write-back");
+    CHECK_HAS(line, "serial=vhost-server ");
+    CHECK_INT(number_of(line, "segments"), 254); /* the queue has no room for the server's 1022 */
+    ask(vm, "write vda 16384 7");
+    ask(vm, "flush vda");
+    disk_holds(disk, 0, 16384, 7);
+    ask(vm, "verify vda 16384 7");
+    linux_leave(vm, "reboot");
+    vm_exits(vm, 0);
+}
+
+E2E(a_vhost_user_disk_without_a_writeback_cache_is_not_flushed, LINUX)
+{
+    struct server server = server_new("s", disk_new("disk", 1), (struct vhost_server_options){0});
+    CHECK_HAS(disk_line(vm_with_server(&server, ""), "vda"), "cache=write-through");
+}
+
+E2E(a_vhost_user_disk_works_without_any_optional_feature, LINUX)
+{
+    const char *disk = disk_new("disk", 2);
+    struct server server =
+        server_new("s", disk,
+                   (struct vhost_server_options){
+                       .without = 1 << VHOST_SERVER_SEG_MAX | 1 << VHOST_SERVER_FLUSH |
+                                  1 << VHOST_SERVER_INDIRECT | 1 << VHOST_SERVER_EVENT_IDX});
+    struct vm *vm = vm_with_server(&server, WRITEBACK);
+    CHECK_HAS(disk_line(vm, "vda"), "cache=write-through");
+    ask(vm, "write vda 4096 7");
+    ask(vm, "verify vda 4096 7");
+    disk_holds(disk, 0, 4096, 7);
+}
+
+E2E(a_read_only_vhost_user_disk_refuses_writes, LINUX)
+{
+    const char *disk = disk_new("disk", 1);
+    disk_fill(disk, 0, SECTORS_PER_MIB, 3);
+    struct server server = server_new("s", disk, (struct vhost_server_options){.read_only = true});
+    struct vm *vm = vm_with_server(&server, "");
+    CHECK_INT(number_of(disk_line(vm, "vda"), "ro"), 1);
+    ask(vm, "verify vda 2048 3");
+    ask_failing(vm, "write vda 8 4");
+    disk_holds(disk, 0, SECTORS_PER_MIB, 3);
+}
+
+E2E(vhost_user_disks_and_files_keep_their_order, LINUX)
+{
+    struct vm *vm = vm_new(NULL);
+    struct server server = server_new("s", disk_new("b", 2), (struct vhost_server_options){0});
+    linux_drive(vm, "a", disk_new("a", 1), "");
+    add_vhost(vm, "b", server.socket, "");
+    linux_drive(vm, "c", disk_new("c", 3), "");
+    linux_boot(vm);
+    CHECK_INT(number_of(disk_line(vm, "vda"), "sectors"), 1 * SECTORS_PER_MIB);
+    CHECK_INT(number_of(disk_line(vm, "vdb"), "sectors"), 2 * SECTORS_PER_MIB);
+    CHECK_INT(number_of(disk_line(vm, "vdc"), "sectors"), 3 * SECTORS_PER_MIB);
+    ask(vm, "write vda 2048 1");
+    ask(vm, "write vdb 4096 2");
+    ask(vm, "write vdc 6144 3");
+    ask(vm, "verify vda 2048 1");
+    ask(vm, "verify vdb 4096 2");
+    ask(vm, "verify vdc 6144 3");
+}
+
+static struct vm *boot_from_vhost(const char *disk, const char *partuuid, bool read_only)
+{
+    struct vm *vm = vm_new(NULL);
+    struct server server =
+        server_new("root", disk, (struct vhost_server_options){.read_only = read_only});
+    linux_machine(vm, 1, 192);
+    linux_drive(vm, "data", disk_new("data", 3), "");
+    vm_put(vm, "/drives/root",
+           "{\"drive_id\":\"root\",\"is_root_device\":true,\"socket\":\"%s\"%s}", server.socket,
+           partuuid ? text_format(",\"partuuid\":\"%s\"", partuuid) : "");
+    linux_start(vm, FULL_ELF, NULL, "");
+    CHECK_INT(number_of(disk_line(vm, "vdb"), "sectors"), 3 * SECTORS_PER_MIB);
+    return vm;
+}
+
+E2E(a_guest_boots_from_a_read_only_vhost_user_disk, LINUX)
+{
+    struct vm *vm = boot_from_vhost(e2e_guest(TEST_ROOT), NULL, true);
+    CHECK_HAS(ask(vm, "cmdline"), "root=/dev/vda ro");
+    CHECK_HAS(ask(vm, "cat /proc/mounts"), "/dev/root / ext4 ro");
+}
+
+E2E(a_guest_boots_from_a_partition_of_a_vhost_user_disk, LINUX)
+{
+    const char *disk = e2e_path("gpt");
+    const char *partuuid = gpt_make_disk(disk, e2e_guest(TEST_ROOT));
+    struct vm *vm = boot_from_vhost(disk, partuuid, false);
+    CHECK_HAS(ask(vm, "cmdline"), partuuid);
+    CHECK_HAS(ask(vm, "cat /proc/mounts"), "/dev/root / ext4 rw");
+}
+
+static void must_become(struct vm *vm, const char *disk, unsigned long long sectors)
+{
+    int64_t deadline = clock_ms() + e2e_ms(10000);
+    unsigned long long seen;
+    while ((seen = number_of(disk_line(vm, disk), "sectors")) != sectors) {
+        if (!clock_left(deadline))
+            FAIL("the guest sees %llu sectors, not %llu", seen, sectors);
+        ask(vm, "sleep 20");
+    }
+}
+
+E2E(a_vhost_user_disk_that_has_grown_is_seen_after_a_patch_of_its_id, LINUX)
+{
+    const char *disk = disk_new("disk", 1);
+    struct server server = server_new("s", disk, (struct vhost_server_options){0});
+    struct vm *vm = vm_with_server(&server, "");
+    CHECK_INT(truncate(disk, 5 * MIB), 0);
+    vm_refused(vm, "PATCH", "/drives/d", "expected different backend",
+               "{\"drive_id\":\"d\",\"path_on_host\":\"%s\"}", disk);
+    vm_patch(vm, "/drives/d", "{\"drive_id\":\"d\"}");
+    must_become(vm, "vda", 5 * SECTORS_PER_MIB);
+    ask(vm, "write vda 10240 4");
+    disk_holds(disk, 0, 10240, 4);
+}
+
+E2E(pauses_under_load_of_a_vhost_user_disk_lose_no_request, LINUX | SANITIZER)
+{
+    struct server server = server_new("s", disk_new("disk", 4), (struct vhost_server_options){0});
+    struct vm *vm = vm_with_server(&server, "");
+    ask(vm, "load vda on");
+    for (unsigned i = 0; i < 100; i++) {
+        vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+        vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+    }
+    const char *load = ask(vm, "load vda off");
+    CHECK_INT(number_of(load, "bad"), 0);
+    CHECK(number_of(load, "reads") > 0 && number_of(load, "writes") > 0);
+}
+
+E2E(the_death_of_a_back_end_is_reported_and_harms_nobody_else, LINUX | SANITIZER)
+{
+    struct vm *vm = vm_new(NULL);
+    const char *other = disk_new("other", 2);
+    struct server server = server_new("s", disk_new("disk", 4), (struct vhost_server_options){0});
+    add_vhost(vm, "d", server.socket, "");
+    linux_drive(vm, "other", other, "");
+    linux_boot(vm);
+    ask(vm, "load vda on");
+    ask(vm, "sleep 20");
+    server_kill(&server);
+    ask(vm, "write vdb 4096 2");
+    ask(vm, "verify vdb 4096 2");
+    CHECK_HAS(vm_log(vm), "Drive d: the back end at");
+    vm_refused(vm, "PATCH", "/drives/d", "has closed the connection", "{\"drive_id\":\"d\"}");
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+    disk_holds(other, 0, 4096, 2);
+    CHECK(!strcmp(vm_state(vm), "Running"));
+}
