@@ -48,6 +48,8 @@ union body {
     struct vsock_config vsock;
     struct pmem_config pmem;
     struct pmem_patch_body pmem_patch;
+    struct balloon_config balloon;
+    struct hinting_body hinting;
     struct rng_config entropy;
     struct serial_config serial;
     struct action_body action;
@@ -135,6 +137,8 @@ call_act act_entropy;
 call_act act_serial;
 
 /* devices/balloon.c */
-call_act act_balloon_get;
+call_prepare prepare_hinting;
+call_act act_balloon_get, act_balloon, act_balloon_patch, act_balloon_stats,
+    act_balloon_stats_patch, act_hinting_start, act_hinting_stop, act_hinting_status;
 
 #endif

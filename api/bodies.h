@@ -46,6 +46,15 @@ extern const struct schema pmem_schema;                  /* struct pmem_config *
 extern const struct schema entropy_schema;               /* struct rng_config */
 extern const struct schema serial_schema;                /* struct serial_config */
 
+/* PUT /balloon, and PATCH of its amount or of the interval of its statistics. */
+extern const struct schema balloon_schema, balloon_amount_schema,
+    balloon_interval_schema; /* struct balloon_config */
+
+struct hinting_body {
+    bool acknowledge_on_stop;
+};
+extern const struct schema hinting_schema;
+
 struct pmem_patch_body {
     char *id;
     bool has_limiter;

@@ -27,12 +27,13 @@ struct config_file {
     struct logger_body logger;
     struct metrics_body metrics;
     struct vsock_config vsock;
+    struct balloon_config balloon;
     struct rng_config entropy;
     struct serial_config serial;
     struct cpu_template cpu_template;
     char *cpu_template_path; /* NULL = inline or none */
     bool has_machine, has_logger, has_metrics, has_cpu_template;
-    bool has_vsock, has_entropy, has_serial;
+    bool has_vsock, has_balloon, has_entropy, has_serial;
 };
 
 /* ---- members ---- */
@@ -127,7 +128,7 @@ static int refuse_device(struct json_cursor *c, void *member)
     }
 
 static const struct schema_member config_file_members[] = {
-    NOT_YET("balloon"),
+    SECTION("balloon", balloon_schema, balloon, has_balloon),
     {"drives", SCHEMA_CUSTOM, SCHEMA_REQUIRED, SCHEMA_AT(struct config_file, drives),
      .read = read_drives},
     {"boot-source", SCHEMA_OBJECT, SCHEMA_REQUIRED, SCHEMA_AT(struct config_file, boot_source),
@@ -285,6 +286,8 @@ static int apply_single_devices(struct api *api, const struct config_file *file,
 
     if (file->has_vsock && devices_set_vsock(devices, &file->vsock, e))
         return err_prefix(e, "Vsock config error: ");
+    if (file->has_balloon && machine_set_balloon(api->machine, &file->balloon, e))
+        return err_prefix(e, "Balloon config error: ");
     if (file->has_entropy && devices_set_entropy(devices, &file->entropy, e))
         return err_prefix(e, "Entropy config error: ");
     if (file->has_serial && api_set_serial(api, &file->serial, e))

@@ -58,10 +58,11 @@ static const struct route routes[] = {
     {GET, AT("machine-config"), ANY_TIME, .act = act_machine_get, GETS(machine_cfg)},
     {GET, AT("mmds"),           ANY_TIME, .act = act_mmds_get, GETS(mmds)},
     {GET, AT("timeline"),       ANY_TIME, .act = act_timeline},
-    {GET, AT("balloon"),        ANY_TIME, ALONE, .act = act_balloon_get,
-                                ERROR("Balloon config error")},
-    {GET, AT("balloon", "statistics"),        AFTER_START},
-    {GET, AT("balloon", "hinting", "status"), AFTER_START},
+    {GET, AT("balloon"),        ANY_TIME, ALONE, .act = act_balloon_get},
+    {GET, AT("balloon", "statistics"),        AFTER_START, .act = act_balloon_stats,
+                                              ERROR("Internal VMM error")},
+    {GET, AT("balloon", "hinting", "status"), AFTER_START, .act = act_hinting_status,
+                                              ERROR("Balloon update error")},
     {GET, AT("hotplug", "memory"),            AFTER_START, GETS(hotplug_memory)},
 
     {PUT, AT("actions"),        ANY_TIME, BODY(action), .check = check_action, .act = act_action,
@@ -88,7 +89,8 @@ static const struct route routes[] = {
                                 PUTS(mmds)},
     {PUT, AT("serial"),         BEFORE_START, BODY(serial), .act = act_serial,
                                 ERROR("Serial config error"), PUTS(serial)},
-    {PUT, AT("balloon"),              BEFORE_START},
+    {PUT, AT("balloon"),        BEFORE_START, BODY(balloon), .act = act_balloon,
+                                ERROR("Balloon config error")},
     {PUT, AT("network-interfaces"),   PLUG, WITH_ID, BODY(net), .check = check_net,
                                 .act = act_net, ERROR("Network config error"), PUTS(network)},
     {PUT, AT("pmem"),                 PLUG, WITH_ID, BODY(pmem), .check = check_pmem,
@@ -109,10 +111,15 @@ static const struct route routes[] = {
     {PATCH, AT("mmds"),           ANY_TIME, .act = act_mmds_patch, PATCHES(mmds)},
     {PATCH, AT("vm"),             AFTER_START, BODY(vm), .act = act_vm,
                                   ERROR("Internal VMM error")},
-    {PATCH, AT("balloon", "statistics"),       AFTER_START},
-    {PATCH, AT("balloon", "hinting", "start"), AFTER_START},
-    {PATCH, AT("balloon", "hinting", "stop"),  AFTER_START},
-    {PATCH, AT("balloon"),                     AFTER_START},
+    {PATCH, AT("balloon", "statistics"),       AFTER_START, BODY(balloon_interval),
+                                  .act = act_balloon_stats_patch, ERROR("Balloon update error")},
+    {PATCH, AT("balloon", "hinting", "start"), AFTER_START, BODY(hinting),
+                                  .prepare = prepare_hinting, .act = act_hinting_start,
+                                  ERROR("Balloon update error")},
+    {PATCH, AT("balloon", "hinting", "stop"),  AFTER_START, .act = act_hinting_stop,
+                                  ERROR("Balloon update error")},
+    {PATCH, AT("balloon"),        AFTER_START, BODY(balloon_amount), .act = act_balloon_patch,
+                                  ERROR("Balloon update error")},
     {PATCH, AT("network-interfaces"), AFTER_START, WITH_ID, BODY(net_patch),
                                   .check = check_net, .act = act_net_patch,
                                   ERROR("Network config error"), PATCHES(network)},
@@ -312,7 +319,9 @@ static int fail_json(struct call *call, const struct json_cursor *c)
 
 static int read_body(struct call *call, const struct route *route, struct json_cursor *c)
 {
-    if (!route->schema)
+    /* Where a body has to be there, that has been judged; one that may be left out is as if empty.
+     */
+    if (!route->schema || !call->request->has_body)
         return 0;
     if (schema_read(c, route->schema, &call->body) || json_finish(c))
         return fail_json(call, c);

@@ -43,7 +43,7 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
 
     json_write_begin(w, '{');
     json_write_key(w, "balloon");
-    json_write_null(w);
+    balloon_write(w, devices);
     json_write_key(w, "drives");
     drives_write(w, devices);
     json_write_key(w, "boot-source");

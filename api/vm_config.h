@@ -15,6 +15,7 @@ void machine_config_write(struct json_writer *w, const struct machine_config *co
 /* Its parts, a function a file of devices/. NULL = not configured. */
 void limiter_write(struct json_writer *w, const char *key, bool given,
                    const struct rate_limiter_config *limiter);
+void balloon_write(struct json_writer *w, const struct devices *devices);
 void drives_write(struct json_writer *w, const struct devices *devices);
 void interfaces_write(struct json_writer *w, const struct devices *devices);
 void vsock_write(struct json_writer *w, const struct vsock_config *vsock);

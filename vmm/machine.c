@@ -80,6 +80,7 @@ enum machine_state machine_state(const struct machine *machine)
 
 int machine_set_config(struct machine *machine, const struct machine_config *config, struct err *e)
 {
+    const struct balloon *balloon = machine->devices.balloon;
     uint32_t n = config->vcpu_count;
     uint64_t mib = config->mem_size_mib;
 
@@ -92,6 +93,10 @@ int machine_set_config(struct machine *machine, const struct machine_config *con
         return err_set(
             e, -EINVAL,
             "The memory size (MiB) is either 0, or not a multiple of the configured page size.");
+    if (balloon && mib < balloon_config(balloon)->amount_mib)
+        return err_set(e, -EINVAL,
+                       "The memory size (MiB) is smaller than the previously set balloon device "
+                       "target size.");
     machine->config = *config;
     return 0;
 }
@@ -169,7 +174,7 @@ struct devices *machine_devices(struct machine *machine)
 int machine_set_balloon(struct machine *machine, const struct balloon_config *config, struct err *e)
 {
     if (config->amount_mib > machine->config.mem_size_mib)
-        return err_set(e, -EINVAL, "Amount of pages requested cannot be larger than the memory.");
+        return err_set(e, -EINVAL, "Amount of pages requested is too large.");
     return devices_set_balloon(&machine->devices, config, e);
 }
 

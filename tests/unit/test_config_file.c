@@ -190,7 +190,6 @@ static void test_config_file_says_what_is_wrong_and_where(void **state)
 static void test_config_file_refuses_devices_that_are_not_built(void **state)
 {
     static const char *const sections[] = {
-        "\"balloon\":{}",
         "\"memory-hotplug\":{\"total_size_mib\":128}",
         "\"mmds-config\":{}",
     };

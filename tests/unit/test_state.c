@@ -6,6 +6,7 @@
  */
 #include "tests/unit/unit.h"
 #include "virtio/block/blk.h"
+#include "virtio/memory/balloon.h"
 #include "virtio/memory/pmem.h"
 #include "virtio/mmio.h"
 #include "virtio/net/net.h"
@@ -266,7 +267,8 @@ static const struct known_state known[] = {
     {&virtio_mmio_state_desc, 1, 0x4b69631c}, {&blk_state_desc, 1, 0x6ce09d33},
     {&rng_state_desc, 1, 0xb20a6159},         {&serial_state_desc, 1, 0x6ac8cd89},
     {&net_state_desc, 1, 0x96fbe3aa},         {&i8042_state_desc, 1, 0x775c847b},
-    {&pit_state_desc, 1, 0x65fbbe11},         {&pmem_state_desc, 1, 0x2958b4e0},
+    {&pit_state_desc, 1, 0x65fbbe11},         {&balloon_state_desc, 1, 0xcc1a6a1b},
+    {&pmem_state_desc, 1, 0x2958b4e0},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)

@@ -54,15 +54,17 @@ struct balloon;
 /* The device's saved struct, for the test that walks them all. */
 extern const struct state_desc balloon_state_desc;
 
-/* -ENOMEM. That the amount fits into the guest's memory is the machine's to check. */
+/* -ENOMEM, -EINVAL. That the amount fits into the guest's memory is the machine's to check. */
 int balloon_create(struct balloon **out, const struct virtio_env *env,
                    const struct balloon_config *config, struct err *e) __must_check;
 
 struct virtio_dev *balloon_dev(struct balloon *balloon);
+/* As it was given, or as it has been changed since. */
 const struct balloon_config *balloon_config(const struct balloon *balloon);
 
-/* What clients ask of a running balloon, in Firecracker's words where it refuses: a guest that has
- * not activated it, an amount beyond RAM, statistics or hinting that were not asked for. */
+/* What clients ask of a running balloon, in Firecracker's words where it refuses (-EINVAL): a guest
+ * that has not activated it, an amount beyond RAM, statistics or hinting that were not asked for.
+ * Loop thread. */
 int balloon_update(struct balloon *balloon, uint32_t amount_mib, struct err *e) __must_check;
 int balloon_update_stats(struct balloon *balloon, uint16_t interval_s, struct err *e) __must_check;
 int balloon_stats(struct balloon *balloon, struct balloon_stats *stats, struct err *e) __must_check;

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * balloon_parts.h owns struct balloon itself, for the files that make up the device: balloon.c (the
+ * device and what clients ask of it), balloon_pages.c (pages that go into the balloon and out of
+ * it), balloon_stats.c (statistics), balloon_hints.c (free page hinting and reporting). Nobody else
+ * includes it.
+ *
+ * Under the machine lock; what serves a queue, and the timer: on the loop thread.
+ */
+#ifndef MAYFLY_MEMORY_BALLOON_PARTS_H
+#define MAYFLY_MEMORY_BALLOON_PARTS_H
+
+#include "virtio/memory/balloon.h"
+
+/* What a queue is for. */
+enum balloon_role {
+    BALLOON_INFLATE,
+    BALLOON_DEFLATE,
+    BALLOON_STATISTICS,
+    BALLOON_HINTS,
+    BALLOON_REPORTS,
+    BALLOON_ROLES, /* also: a queue that is for nothing */
+};
+
+/* free_page_hint_cmd_id: these two, or the number of a run, from 2. */
+#define BALLOON_HINT_STOP 0u
+#define BALLOON_HINT_DONE 1u
+
+#define BALLOON_PAGE_SHIFT    12 /* of page numbers, whatever the guest's pages are */
+#define BALLOON_PAGES_PER_MIB 256u
+
+/*
+ * The saved part. It begins with the configuration space, which the driver reads in place. A
+ * statistics buffer that is held is not in it: a quiesce gives it back to the queue as not yet
+ * taken.
+ */
+struct balloon_state {
+    uint32_t num_pages; /* wanted in the balloon */
+    uint32_t actual;    /* in it, as the driver says */
+    uint32_t hint_cmd;  /* what we tell the driver to do about hints */
+
+    uint32_t last_run;  /* number of the last run of hints that was started */
+    uint32_t guest_cmd; /* the last command of the driver, if there was one since its start */
+    uint32_t has_guest_cmd;
+    uint32_t acknowledge; /* answer the end of a run with DONE */
+    uint32_t has_stats;   /* a bit a statistic that the driver has ever sent */
+    uint64_t stat[BALLOON_STATS];
+};
+#define BALLOON_CONFIG_SIZE offsetof(struct balloon_state, last_run)
+
+struct balloon {
+    struct virtio_dev dev;
+    struct balloon_config config;
+    struct balloon_state s;
+    uint8_t role[VIRTIO_QUEUES_MAX]; /* of each queue, from the activation on */
+    /* Bytes of the request at the head of each queue that have been dealt with: one that is too
+     * much for a turn of the loop goes back to its queue and is taken anew in a later turn. */
+    uint32_t progress[VIRTIO_QUEUES_MAX];
+    uint64_t budget; /* what is left of this turn, see balloon_discard */
+
+    bool stats_held; /* the driver's buffer, until new statistics are wanted */
+    uint16_t stats_head;
+    struct loop_timer stats_timer; /* counts as in flight while it is armed */
+};
+
+static inline struct balloon *to_balloon(const struct virtio_dev *dev)
+{
+    return container_of((struct virtio_dev *)(uintptr_t)dev, struct balloon, dev);
+}
+
+/* ---- balloon_pages.c ---- */
+
+/* Begins a turn's share of work. */
+void balloon_begin_turn(struct balloon *balloon);
+
+/* Gives a range of guest memory back to the host, and charges the turn for it: false = that failed.
+ * With no budget left, the rest has to wait for the next turn. */
+bool balloon_discard(struct balloon *balloon, void *at, uint64_t len) __must_check;
+
+/* Gives the request taken last back to queue q, with `progress` bytes of it dealt with, and goes on
+ * in a later turn. */
+enum virtio_serve balloon_continue_later(struct balloon *balloon, unsigned q, uint32_t progress);
+
+/* Returns the request `head` to the driver: all of it has been dealt with. */
+enum virtio_serve balloon_return(struct balloon *balloon, unsigned q, uint16_t head);
+
+/* Copies up to `room` bytes from byte `skip` of the readable buffers on; returns how many. */
+uint32_t balloon_copy(const struct vq_chain *chain, uint64_t skip, void *to, uint32_t room);
+
+enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q);
+enum virtio_serve balloon_serve_deflate(struct virtio_dev *dev, unsigned q);
+
+/* A range of pages by number. */
+struct balloon_run {
+    uint32_t first, count;
+};
+
+/* Page numbers in any order, doubled or not, as few ranges in ascending order; `run` has room for
+ * `count`. Returns how many there are. */
+unsigned balloon_merge(const uint32_t *page, unsigned count, struct balloon_run *run);
+
+/* ---- balloon_stats.c ---- */
+
+void balloon_stats_init(struct balloon *balloon);
+enum virtio_serve balloon_serve_stats(struct virtio_dev *dev, unsigned q);
+
+/* Starts the timer unless it runs; loop thread. */
+void balloon_stats_arm(struct balloon *balloon);
+/* There is a new interval: if the timer runs, asks for statistics at once and begins anew. */
+void balloon_stats_restart(struct balloon *balloon);
+/* Ends the timer, and gives the buffer back to the queue as if it had not been taken. */
+void balloon_stats_quiesce(struct balloon *balloon);
+
+/* ---- balloon_hints.c ---- */
+
+enum virtio_serve balloon_serve_hints(struct virtio_dev *dev, unsigned q);
+enum virtio_serve balloon_serve_reports(struct virtio_dev *dev, unsigned q);
+
+/* A new driver, or one that was restored, is in no run: what was one is DONE. */
+void balloon_hints_forget(struct balloon *balloon);
+
+#endif
