@@ -116,7 +116,8 @@ class Suite:
 
     def lab_e2e(self, directory, *options, lab=(), limit=1200, guests=True):
         def run(job):
-            return self.lab(job, directory, ["e2e"], [f"{self.guests}:/root/guests"] if guests else [],
+            return self.lab(job, directory, ["mayfly-jailer", "e2e"],
+                            [f"{self.guests}:/root/guests"] if guests else [],
                             ["./e2e", "--monitor", "./mayfly", "--guest", "guests", "--strict",
                              *options], lab, limit)
         return run
@@ -149,7 +150,8 @@ class Suite:
                            "--patience", "3"),
                   ("build-sanitizer", "guest-tiny")),
             Group("e2e-linux", f"real Linux guests, {where}",
-                  self.linux("--label", "linux", "--not", "debian"), ("build", "guest-linux")),
+                  self.linux("--label", "linux", "--label", "jail", "--not", "debian"),
+                  ("build", "guest-tiny", "guest-linux")),
             Group("e2e-intel", "kernel formats, disk and ways to end on VT-x, in the Intel lab",
                   self.intel, ("build", "guest-linux")),
             Group("e2e-linux-sanitizer", "real Linux guests under the sanitizers, in the AMD lab",

@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 
 enum {
-    TESTS_MAX = 256,
+    TESTS_MAX = 512,
     JOBS_MAX = 16,
     NAMES_MAX = 32,
     LIMIT_MS = 60000,
@@ -45,16 +45,17 @@ static const struct {
     const char *word;
     unsigned label;
 } labels[] = {{"tiny", TINY},           {"linux", LINUX}, {"debian", DEBIAN}, {"intel", INTEL},
-              {"sanitizer", SANITIZER}, {"slow", SLOW},   {"host", HOST}};
+              {"sanitizer", SANITIZER}, {"slow", SLOW},   {"host", HOST},     {"jail", JAIL}};
 enum { N_LABELS = sizeof(labels) / sizeof(*labels) };
 
 static const char usage[] =
     "Usage: e2e --monitor PATH [options] [NAME...]\n"
     "Runs the end-to-end tests whose names contain one of NAME (all when none is given).\n\n"
     "  --monitor PATH   the program under test\n"
+    "  --jailer PATH    the jailer (mayfly-jailer beside the monitor)\n"
     "  --guest DIR      where the guest images are ($MAYFLY_GUESTS)\n"
     "  --label L        only tests with this label; repeatable, one of them suffices:\n"
-    "                   host tiny linux debian intel sanitizer slow\n"
+    "                   host tiny linux debian intel sanitizer slow jail\n"
     "  --not L          no tests with this label (repeatable)\n"
     "  --patience N     multiply all time limits\n"
     "  --strict         fail where a guest image is missing, instead of skipping\n"
@@ -390,6 +391,9 @@ static bool parse_option(struct selection *s, int c)
     case 'm':
         e2e.monitor = absolute(optarg);
         return true;
+    case 'J':
+        e2e.jailer = absolute(optarg);
+        return true;
     case 'g':
         e2e.guests = absolute(optarg);
         return true;
@@ -419,15 +423,12 @@ static bool parse_option(struct selection *s, int c)
 
 static bool parse_options(struct selection *s, int argc, char **argv)
 {
-    static const struct option options[] = {{"monitor", required_argument, NULL, 'm'},
-                                            {"guest", required_argument, NULL, 'g'},
-                                            {"label", required_argument, NULL, 'l'},
-                                            {"not", required_argument, NULL, 'n'},
-                                            {"patience", required_argument, NULL, 'p'},
-                                            {"strict", no_argument, NULL, 's'},
-                                            {"list", no_argument, NULL, 'L'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"monitor", required_argument, NULL, 'm'}, {"jailer", required_argument, NULL, 'J'},
+        {"guest", required_argument, NULL, 'g'},   {"label", required_argument, NULL, 'l'},
+        {"not", required_argument, NULL, 'n'},     {"patience", required_argument, NULL, 'p'},
+        {"strict", no_argument, NULL, 's'},        {"list", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     int c;
     e2e.guests = getenv("MAYFLY_GUESTS");
     while ((c = getopt_long(argc, argv, "j:", options, NULL)) != -1)
@@ -476,6 +477,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "e2e: --monitor must name a program that can be run\n");
         return 2;
     }
+    if (!e2e.jailer)
+        e2e.jailer = text_format("%.*s/mayfly-jailer",
+                                 (int)(strrchr(e2e.monitor, '/') - e2e.monitor), e2e.monitor);
     run_all(&s, &tally);
     printf("%u passed, %u failed, %u skipped\n", tally.passed, tally.failed, tally.skipped);
     return tally.failed || !count_selected(&s) ? 1 : 0;

@@ -26,6 +26,7 @@ enum label {
     SANITIZER = 1 << 4, /* part of the selection for sanitizer builds in a lab */
     SLOW = 1 << 5,      /* allowed several times the usual time */
     HOST = 1 << 6,      /* no guest at all: command line, sockets, failures before the start */
+    JAIL = 1 << 7,      /* the jailer: needs root, and runs in a lab too */
 };
 
 struct test {
@@ -50,6 +51,7 @@ void e2e_register(const struct test *test);
 /* Set by the command line. */
 struct e2e_options {
     const char *monitor; /* absolute path of the program under test */
+    const char *jailer;  /* absolute path of the jailer; by default beside the monitor */
     const char *guests;  /* directory of guest images, or NULL */
     unsigned patience;   /* all time limits are multiplied by it */
     bool strict;         /* a missing guest image is a failure instead of a skip */

@@ -50,7 +50,7 @@ static void tell_consoles(void)
     }
 }
 
-struct vm *vm_spawn(struct monitor_spec spec)
+static struct vm *take_vm(void)
 {
     if (n_vms == VMS_MAX)
         FAIL("too many monitors in one test");
@@ -59,6 +59,13 @@ struct vm *vm_spawn(struct monitor_spec spec)
     if (mkdir(vm->dir, 0755) < 0)
         FAIL("cannot make %s", vm->dir);
     vm->log = text_format("%s/log", vm->dir);
+    e2e_on_failure(tell_consoles);
+    return vm;
+}
+
+struct vm *vm_spawn(struct monitor_spec spec)
+{
+    struct vm *vm = take_vm();
     const char *args[MONITOR_ARGS_MAX] = {"--log-path", vm->log};
     if (!spec.no_socket) {
         for (unsigned i = 0; spec.args && spec.args[i] && i + 3 < MONITOR_ARGS_MAX; i++)
@@ -67,7 +74,6 @@ struct vm *vm_spawn(struct monitor_spec spec)
     }
     spec.program = e2e.monitor;
     spec.dir = vm->dir;
-    e2e_on_failure(tell_consoles);
     int ret = monitor_start(&vm->monitor, &spec, e2e_ms(VM_MS));
     if (ret && ret != -ECHILD)
         FAIL("the monitor's socket does not accept: %s", strerror(-ret));
@@ -80,6 +86,16 @@ struct vm *vm_new(const char *const *args)
         .args = args, .in = PROCESS_PIPE, .out = PROCESS_PIPE, .err = PROCESS_PIPE});
     if (vm->monitor.process.ended)
         FAIL("the monitor ended at once: %s", process_how(&vm->monitor.process));
+    return vm;
+}
+
+struct vm *vm_launch(const struct process_spec *command, const char *socket)
+{
+    struct vm *vm = take_vm();
+    int ret = monitor_launch(&vm->monitor, command, socket, e2e_ms(VM_MS));
+    if (ret)
+        FAIL("no monitor came up behind %s: %s; %s", command->argv[0], strerror(-ret),
+             process_how(&vm->monitor.process));
     return vm;
 }
 

@@ -55,6 +55,14 @@ int monitor_start(struct monitor *m, const struct monitor_spec *spec, int timeou
     return ret;
 }
 
+int monitor_launch(struct monitor *m, const struct process_spec *command, const char *socket,
+                   int timeout_ms)
+{
+    *m = (struct monitor){.socket = text_format("%s", socket)};
+    int ret = process_start(&m->process, command);
+    return ret ? ret : wait_for_socket(m, timeout_ms);
+}
+
 void monitor_end(struct monitor *m)
 {
     process_end(&m->process);

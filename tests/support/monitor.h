@@ -33,6 +33,10 @@ struct monitor {
  */
 int monitor_start(struct monitor *m, const struct monitor_spec *spec, int timeout_ms);
 
+/* The same by a command of its own, which makes the monitor accept at `socket`. */
+int monitor_launch(struct monitor *m, const struct process_spec *command, const char *socket,
+                   int timeout_ms);
+
 /* Kills it if it still runs, and frees. */
 void monitor_end(struct monitor *m);
 
