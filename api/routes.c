@@ -15,23 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum method { GET, PUT, PATCH, DELETE, METHOD_COUNT };
-
-struct route {
-    enum method method;
-    const char *path[3]; /* segments; further ones in a request are ignored */
-    enum phase phase;
-    bool alone;                  /* only without a further segment */
-    bool has_id;                 /* the segment behind the path is an id */
-    const struct schema *schema; /* NULL = the body is not read here */
-    call_prepare *prepare;       /* NULL = the body begins as zeroes */
-    call_check *check;           /* NULL = nothing to judge */
-    call_act *act;               /* NULL = not supported yet */
-    call_release *release;       /* NULL = nothing to free */
-    const char *prefix;          /* of errors from act; NULL = none */
-    uint64_t *count, *fails;     /* metrics; NULL = none */
-};
-
 /* Row by row: what it is, when it may come, and the rest by name. */
 /* clang-format off */
 #define AT(...)       .path = {__VA_ARGS__}
@@ -50,8 +33,7 @@ struct route {
 #define PATCHES(name) .count = &metrics.patch_api_requests.name##_count, \
                       .fails = &metrics.patch_api_requests.name##_fails
 
-/* The first row that fits is taken. */
-static const struct route routes[] = {
+const struct route routes[] = {
     {GET, AT(NULL),             ANY_TIME, ALONE, .act = act_instance_info, GETS(instance_info)},
     {GET, AT("version"),        ANY_TIME, .act = act_version, GETS(vmm_version)},
     {GET, AT("vm", "config"),   ANY_TIME, .act = act_vm_config},
@@ -133,6 +115,8 @@ static const struct route routes[] = {
     {DELETE, AT("pmem"),               UNPLUG, WITH_ID},
 };
 /* clang-format on */
+
+const size_t routes_count = ARRAY_SIZE(routes);
 
 /* ---- answers ---- */
 
@@ -241,7 +225,7 @@ static bool fits(const struct route *route, const char *const segment[SEGMENTS])
 
 static const struct route *find_route(enum method method, const char *const segment[SEGMENTS])
 {
-    for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+    for (size_t i = 0; i < routes_count; i++) {
         if (routes[i].method == method && fits(&routes[i], segment))
             return &routes[i];
     }
