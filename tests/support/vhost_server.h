@@ -54,6 +54,7 @@ struct vhost_server {
     uint16_t next_avail, next_used;
 
     /* for a test to look at, or to set */
+    bool mute;                             /* answer no question */
     bool hold;                             /* take requests and do not return them ... */
     uint16_t held[256];                    /* ... these */
     unsigned held_count;                   /* until vhost_server_release */

@@ -334,16 +334,20 @@ static int receive_step(struct vhost_user *conn)
     return hand_out(conn);
 }
 
-int vhost_user_receive(struct vhost_user *conn)
+/* Takes in what has come, up to the answer to `call` (NULL = all). Bounded: every whole message
+ * takes a call off the list, and one too many is an error. */
+static int receive_until(struct vhost_user *conn, const struct vhost_user_call *call)
 {
     int rc = 0;
 
-    /* Bounded: every whole message takes a call off the list, and one too many is an error. */
-    while (rc == 0 && !conn->over)
+    while (rc == 0 && !conn->over && (!call || call->pending))
         rc = receive_step(conn);
-    if (conn->over)
-        return 0;
-    return rc == -EAGAIN ? 0 : rc;
+    return rc == -EAGAIN || conn->over ? 0 : rc;
+}
+
+int vhost_user_receive(struct vhost_user *conn)
+{
+    return receive_until(conn, NULL);
 }
 
 int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call)
@@ -357,7 +361,7 @@ int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call)
         if (now >= call->deadline_ns)
             return -ETIMEDOUT;
         (void)poll(&poll_fd, 1, (int)((call->deadline_ns - now) / NSEC_PER_MSEC) + 1);
-        rc = vhost_user_receive(conn);
+        rc = receive_until(conn, call);
     }
     return rc ? rc : call->rc;
 }
