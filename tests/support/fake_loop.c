@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PENDING_MAX 1024
+#define PENDING_MAX 2048
 
 /* Waits that make no progress before the test is declared stuck. */
 #define WAITS_MAX 10000
@@ -306,6 +306,11 @@ void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t
 void loop_accept(struct loop *loop, struct op *op, int fd)
 {
     start(loop, FAKE_ACCEPT, op, fd);
+}
+
+void loop_accept_many(struct loop *loop, struct op *op, int fd)
+{
+    start(loop, FAKE_ACCEPT, op, fd)->multishot = true;
 }
 
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len)

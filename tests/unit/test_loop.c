@@ -265,6 +265,7 @@ static void test_loop_fallocate_punches_hole_and_keeps_size(void **state)
 struct acceptor {
     struct watched w;
     int listener;
+    bool many; /* one operation accepts them all */
     int fds[3];
 };
 
@@ -279,7 +280,8 @@ static void acceptor_done(struct op *op, int res, bool more)
         loop_stop(a->w.loop);
         return;
     }
-    loop_accept(a->w.loop, op, a->listener);
+    if (!a->many)
+        loop_accept(a->w.loop, op, a->listener);
     if (a->w.count == ARRAY_SIZE(a->fds))
         loop_cancel(a->w.loop, op);
 }
@@ -292,10 +294,9 @@ static int connect_to(const struct sockaddr_un *addr, socklen_t len)
     return fd;
 }
 
-static void test_loop_accept_gives_every_connection_until_cancelled(void **state)
+static void assert_accepts(struct loop *loop, bool many)
 {
-    struct loop *loop = *state;
-    struct acceptor a = {.w = watch(loop, 0)};
+    struct acceptor a = {.w = watch(loop, 0), .many = many};
     struct sockaddr_un addr = {.sun_family = AF_UNIX}; /* the kernel picks an abstract name */
     socklen_t len = sizeof(addr);
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), clients[3];
@@ -306,7 +307,7 @@ static void test_loop_accept_gives_every_connection_until_cancelled(void **state
 
     a.listener = listener;
     a.w.op.done = acceptor_done;
-    loop_accept(loop, &a.w.op, listener);
+    (many ? loop_accept_many : loop_accept)(loop, &a.w.op, listener);
     for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
         clients[i] = connect_to(&addr, len);
     loop_run(loop);
@@ -323,6 +324,16 @@ static void test_loop_accept_gives_every_connection_until_cancelled(void **state
         close(a.fds[i]);
     }
     close(listener);
+}
+
+static void test_loop_accept_gives_every_connection_until_cancelled(void **state)
+{
+    assert_accepts(*state, false);
+}
+
+static void test_loop_accept_many_goes_on_until_cancelled(void **state)
+{
+    assert_accepts(*state, true);
 }
 
 static void test_loop_send_and_recv_move_bytes(void **state)
@@ -930,6 +941,7 @@ int main(void)
         LOOP_TEST(test_loop_fsync_completes_for_data_and_for_all),
         LOOP_TEST(test_loop_fallocate_punches_hole_and_keeps_size),
         LOOP_TEST(test_loop_accept_gives_every_connection_until_cancelled),
+        LOOP_TEST(test_loop_accept_many_goes_on_until_cancelled),
         LOOP_TEST(test_loop_send_and_recv_move_bytes),
         LOOP_TEST(test_loop_recv_from_peer_that_left_gives_zero),
         LOOP_TEST(test_loop_send_to_peer_that_left_fails_without_signal),

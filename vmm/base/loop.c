@@ -358,6 +358,14 @@ void loop_accept(struct loop *loop, struct op *op, int fd)
     io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_accept_many(struct loop *loop, struct op *op, int fd)
+{
+    struct io_uring_sqe *sqe = get_sqe(loop);
+
+    io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_sqe_set_data(sqe, op);
+}
+
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len)
 {
     struct io_uring_sqe *sqe = get_sqe(loop);

@@ -102,6 +102,8 @@ void loop_fallocate(struct loop *loop, struct op *op, int fd, int mode, uint64_t
                     uint64_t len);
 /* Accepts one connection: its descriptor, close-on-exec, is the result. */
 void loop_accept(struct loop *loop, struct op *op, int fd);
+/* The same again and again, until cancelled or an error. */
+void loop_accept_many(struct loop *loop, struct op *op, int fd);
 /* recv(2) and send(2), without SIGPIPE; the buffer must stay valid until completion. */
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len);
 void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t len);
