@@ -320,15 +320,25 @@ void virtqueue_kicks_off(struct virtqueue *vq)
 
 bool virtqueue_kicks_on(struct virtqueue *vq)
 {
+    return virtqueue_kicks_on_after(vq, vq->s.next_avail);
+}
+
+uint16_t virtqueue_driver_index(const struct virtqueue *vq)
+{
+    return __atomic_load_n(&vq->avail[RING_IDX], __ATOMIC_RELAXED);
+}
+
+bool virtqueue_kicks_on_after(struct virtqueue *vq, uint16_t index)
+{
     uint64_t avail_event = used_bytes(vq->s.size) - sizeof(uint16_t);
 
     if (vq->event_idx)
-        store_used_word(vq, avail_event, vq->s.next_avail, __ATOMIC_RELAXED);
+        store_used_word(vq, avail_event, index, __ATOMIC_RELAXED);
     else if (vq->kicks_off)
         store_used_word(vq, RING_FLAGS, 0, __ATOMIC_RELAXED);
     vq->kicks_off = false;
     /* Full, as in publish: our wish is visible before we look for the last time, or a chain added
      * in between would lie there without a kick. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return __atomic_load_n(&vq->avail[RING_IDX], __ATOMIC_RELAXED) != vq->s.next_avail;
+    return virtqueue_driver_index(vq) != index;
 }

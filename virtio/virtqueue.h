@@ -144,4 +144,11 @@ void virtqueue_kicks_off(struct virtqueue *vq);
 /* Asks for a kick at the next chain; returns true if one came in meanwhile: then go on taking. */
 bool virtqueue_kicks_on(struct virtqueue *vq);
 
+/* The driver's index now: how many chains it has made available in all, modulo 2^16. */
+uint16_t virtqueue_driver_index(const struct virtqueue *vq);
+
+/* Asks for a kick when the driver's index moves on from `index`, whether or not chains before it
+ * have been taken; returns true if it already has. */
+bool virtqueue_kicks_on_after(struct virtqueue *vq, uint16_t index);
+
 #endif

@@ -634,6 +634,22 @@ static void test_virtqueue_kicks_with_event_idx_are_asked_for_only_when_idle(voi
     tear_down(&f);
 }
 
+static void test_virtqueue_kick_after_an_index_does_not_depend_on_what_waits(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    add_one(&f);
+    add_one(&f);
+    assert_int_equal(virtqueue_driver_index(&f.vq), 2);
+    assert_false(virtqueue_kicks_on_after(&f.vq, 2));
+    assert_int_equal(guest_avail_event(&f.driver), 2);
+    add_one(&f);
+    assert_true(virtqueue_kicks_on_after(&f.vq, 2));
+    tear_down(&f);
+}
+
 static void test_virtqueue_kicks_without_event_idx_use_the_flag(void **state)
 {
     struct fixture f;
@@ -738,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_virtqueue_publish_respects_no_interrupt),
         cmocka_unit_test(test_virtqueue_publish_interrupts_when_it_passes_used_event),
         cmocka_unit_test(test_virtqueue_kicks_with_event_idx_are_asked_for_only_when_idle),
+        cmocka_unit_test(test_virtqueue_kick_after_an_index_does_not_depend_on_what_waits),
         cmocka_unit_test(test_virtqueue_kicks_without_event_idx_use_the_flag),
         cmocka_unit_test(test_virtqueue_goes_on_from_its_saved_state),
         cmocka_unit_test(test_virtqueue_state_of_another_maximum_is_refused),
