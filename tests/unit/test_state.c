@@ -13,6 +13,7 @@
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
 #include "virtio/virtqueue.h"
+#include "virtio/vsock/vsock.h"
 #include "vmm/base/rate_limiter.h"
 #include "vmm/base/state.h"
 #include "vmm/legacy/i8042.h"
@@ -268,7 +269,7 @@ static const struct known_state known[] = {
     {&rng_state_desc, 1, 0xb20a6159},         {&serial_state_desc, 1, 0x6ac8cd89},
     {&net_state_desc, 1, 0x96fbe3aa},         {&i8042_state_desc, 1, 0x775c847b},
     {&pit_state_desc, 1, 0x65fbbe11},         {&balloon_state_desc, 1, 0xcc1a6a1b},
-    {&pmem_state_desc, 1, 0x2958b4e0},
+    {&pmem_state_desc, 1, 0x2958b4e0},        {&vsock_state_desc, 1, 0xfe541d05},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)

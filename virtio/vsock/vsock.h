@@ -33,4 +33,11 @@ int vsock_create(struct vsock **out, const struct virtio_env *env,
 struct virtio_dev *vsock_dev(struct vsock *vsock);
 const struct vsock_config *vsock_config(const struct vsock *vsock);
 
+/*
+ * For a snapshot: every connection is lost, and the guest is told so by a TRANSPORT_RESET event as
+ * soon as it runs; nothing else is sent to it until it has taken the event. Its listening sockets
+ * stay. Any time on the loop thread; the device may be held.
+ */
+void vsock_reset_connections(struct vsock *vsock);
+
 #endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vsock_host.h owns the host's side: the listening socket and the words of its clients, connecting
+ * to the host's listeners on behalf of the guest, and reading.
+ *
+ * A listener whose backlog is full refuses a Unix socket for the moment (EAGAIN). Such a connection
+ * waits and is tried again, in order, every few milliseconds, for ten seconds at most: a burst of
+ * connects is slow then, and does not fail.
+ *
+ * Loop thread, machine lock held; listening: before the loop runs too.
+ */
+#ifndef MAYFLY_VSOCK_HOST_H
+#define MAYFLY_VSOCK_HOST_H
+
+#include "virtio/vsock/vsock_conn.h"
+
+/* A new listening socket on `path`, which must not exist; an empty one gets an abstract address.
+ * The descriptor, or -errno with the end of a sentence. */
+int vsock_host_listen(const char *path, struct err *e) __must_check;
+
+/* Takes clients from now on. */
+void vsock_host_start(struct vsock *vsock);
+
+/*
+ * Reads "CONNECT <port>\n" off the front of a client's bytes, and nothing after it. -EAGAIN while
+ * the line is not complete, -EINVAL when it never will be, -ECONNRESET when the client is gone.
+ * *more = there are bytes behind it.
+ */
+int vsock_host_read_wish(int fd, uint32_t *port, bool *more) __must_check;
+
+/* Connects to the listener for `port`: a socket, or -errno. Never waits. */
+int vsock_host_connect(const struct vsock *vsock, uint32_t port) __must_check;
+
+/* Tries the connection again later. */
+void vsock_host_wait(struct vsock_conn *conn);
+
+/* readv without waiting. Bytes, 0 at the end, -EAGAIN or another errno; *more = the kernel left
+ * bytes for another call although there was room. */
+ssize_t vsock_host_read(int fd, const struct iovec *iov, unsigned count, bool *more) __must_check;
+
+/* Timers of the host's side; for vsock_create. */
+void vsock_host_init(struct vsock *vsock);
+
+#endif
