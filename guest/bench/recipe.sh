@@ -3,7 +3,7 @@
 # Programs for the host: what a boot is measured against, a stopwatch, and the other end of
 # test-init's disk commands. Read by guest/build.
 
-bench_programs=(floor kfloor stopwatch pattern netpeer)
+bench_programs=(floor kfloor stopwatch pattern netpeer vsockpeer)
 
 recipe_digest()
 {

@@ -15,9 +15,10 @@ import table
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
 from rows_memory import row_binary, row_memory
+from rows_vsock import row_vsock
 
-ROWS = {"boot": row_boot, "exits": row_exits, "tiny": row_tiny, "blk": row_blk, "memory": row_memory,
-        "binary": row_binary}
+ROWS = {"boot": row_boot, "exits": row_exits, "tiny": row_tiny, "blk": row_blk, "vsock": row_vsock,
+        "memory": row_memory, "binary": row_binary}
 
 
 def main():
