@@ -48,6 +48,8 @@ union body {
     struct vsock_config vsock;
     struct pmem_config pmem;
     struct pmem_patch_body pmem_patch;
+    struct hotplug_config hotplug;
+    struct hotplug_patch_body hotplug_patch;
     struct balloon_config balloon;
     struct hinting_body hinting;
     struct rng_config entropy;
@@ -129,6 +131,10 @@ call_act act_vsock;
 /* devices/pmem.c */
 call_check check_pmem, check_pmem_patch;
 call_act act_pmem, act_pmem_patch;
+
+/* devices/hotplug.c */
+call_prepare prepare_hotplug;
+call_act act_hotplug, act_hotplug_patch, act_hotplug_get;
 
 /* devices/entropy.c */
 call_act act_entropy;

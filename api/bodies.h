@@ -62,6 +62,14 @@ struct pmem_patch_body {
 };
 extern const struct schema pmem_patch_schema;
 
+extern const struct schema hotplug_schema; /* struct hotplug_config, begins as the defaults */
+extern const struct hotplug_config hotplug_config_defaults;
+
+struct hotplug_patch_body {
+    uint32_t requested_size_mib;
+};
+extern const struct schema hotplug_patch_schema;
+
 enum action { ACTION_FLUSH_METRICS, ACTION_INSTANCE_START, ACTION_SEND_CTRL_ALT_DEL };
 struct action_body {
     enum action action;

@@ -28,12 +28,13 @@ struct config_file {
     struct metrics_body metrics;
     struct vsock_config vsock;
     struct balloon_config balloon;
+    struct hotplug_config hotplug;
     struct rng_config entropy;
     struct serial_config serial;
     struct cpu_template cpu_template;
     char *cpu_template_path; /* NULL = inline or none */
     bool has_machine, has_logger, has_metrics, has_cpu_template;
-    bool has_vsock, has_balloon, has_entropy, has_serial;
+    bool has_vsock, has_balloon, has_entropy, has_hotplug, has_serial;
 };
 
 /* ---- members ---- */
@@ -145,7 +146,7 @@ static const struct schema_member config_file_members[] = {
     SECTION("entropy", entropy_schema, entropy, has_entropy),
     {"pmem", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct config_file, pmem), .read = read_pmem},
     SECTION("serial", serial_schema, serial, has_serial),
-    NOT_YET("memory-hotplug"),
+    SECTION("memory-hotplug", hotplug_schema, hotplug, has_hotplug),
 };
 static const struct schema config_file_schema = {"struct VmmConfig", config_file_members,
                                                  ARRAY_SIZE(config_file_members), true};
@@ -277,6 +278,8 @@ static int apply_memory_devices(struct api *api, const struct config_file *file,
         if (devices_set_pmem(machine_devices(api->machine), &pmem[i], e))
             return err_prefix(e, "Pmem config error: ");
     }
+    if (file->has_hotplug && devices_set_hotplug(machine_devices(api->machine), &file->hotplug, e))
+        return err_prefix(e, "Memory hotplug config error: ");
     return 0;
 }
 
@@ -315,7 +318,9 @@ static int apply(struct api *api, struct config_file *file, struct err *e)
 static int read_and_apply(struct api *api, const char *path, const char *text, size_t len,
                           struct err *e)
 {
-    struct config_file file = {.machine.config = machine_config_defaults, .logger.level = LOG_INFO};
+    struct config_file file = {.machine.config = machine_config_defaults,
+                               .hotplug = hotplug_config_defaults,
+                               .logger.level = LOG_INFO};
     struct json_cursor c;
     int ret = 0;
 

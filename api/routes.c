@@ -45,7 +45,8 @@ const struct route routes[] = {
                                               ERROR("Internal VMM error")},
     {GET, AT("balloon", "hinting", "status"), AFTER_START, .act = act_hinting_status,
                                               ERROR("Balloon update error")},
-    {GET, AT("hotplug", "memory"),            AFTER_START, GETS(hotplug_memory)},
+    {GET, AT("hotplug", "memory"),            AFTER_START, .act = act_hotplug_get,
+                                ERROR("Internal VMM error"), GETS(hotplug_memory)},
 
     {PUT, AT("actions"),        ANY_TIME, BODY(action), .check = check_action, .act = act_action,
                                 PUTS(actions)},
@@ -79,7 +80,9 @@ const struct route routes[] = {
                                 .act = act_pmem, ERROR("Pmem config error"), PUTS(pmem)},
     {PUT, AT("vsock"),                BEFORE_START, BODY(vsock), .check = check_vsock,
                                 .act = act_vsock, ERROR("Vsock config error"), PUTS(vsock)},
-    {PUT, AT("hotplug", "memory"),    BEFORE_START, PUTS(hotplug_memory)},
+    {PUT, AT("hotplug", "memory"),    BEFORE_START, BODY(hotplug), .prepare = prepare_hotplug,
+                                .act = act_hotplug, ERROR("Memory hotplug config error"),
+                                PUTS(hotplug_memory)},
     {PUT, AT("snapshot", "create"),   AFTER_START},
     {PUT, AT("snapshot", "load"),     BEFORE_START},
 
@@ -108,7 +111,9 @@ const struct route routes[] = {
     {PATCH, AT("pmem"),           AFTER_START, WITH_ID, BODY(pmem_patch),
                                   .check = check_pmem_patch, .act = act_pmem_patch,
                                   ERROR("Pmem config error"), PATCHES(pmem)},
-    {PATCH, AT("hotplug", "memory"),           AFTER_START, PATCHES(hotplug_memory)},
+    {PATCH, AT("hotplug", "memory"), AFTER_START, BODY(hotplug_patch),
+                                  .act = act_hotplug_patch, ERROR("Memory hotplug update error"),
+                                  PATCHES(hotplug_memory)},
 
     {DELETE, AT("drives"),             UNPLUG, WITH_ID},
     {DELETE, AT("network-interfaces"), UNPLUG, WITH_ID},

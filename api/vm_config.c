@@ -67,6 +67,6 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
     json_write_key(w, "pmem");
     pmem_write(w, devices);
     json_write_key(w, "memory-hotplug");
-    json_write_null(w);
+    hotplug_write(w, devices->hotplug);
     json_write_end(w, '}');
 }

@@ -20,6 +20,7 @@ void drives_write(struct json_writer *w, const struct devices *devices);
 void interfaces_write(struct json_writer *w, const struct devices *devices);
 void vsock_write(struct json_writer *w, const struct vsock_config *vsock);
 void pmem_write(struct json_writer *w, const struct devices *devices);
+void hotplug_write(struct json_writer *w, const struct hotplug *hotplug);
 void entropy_write(struct json_writer *w, const struct rng_config *entropy);
 
 /* The whole. */

@@ -209,11 +209,16 @@ void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why)
         interrupt(dev, VIRTIO_INTERRUPT_CONFIG);
 }
 
-void virtio_dev_config_changed(struct virtio_dev *dev)
+void virtio_dev_config_agreed(struct virtio_dev *dev)
 {
     dev->s.config_generation++;
     if (dev->transport)
         dev->transport->config_changed(dev->transport_owner);
+}
+
+void virtio_dev_config_changed(struct virtio_dev *dev)
+{
+    virtio_dev_config_agreed(dev);
     if (dev->s.status & DRIVER_OK)
         interrupt(dev, VIRTIO_INTERRUPT_CONFIG);
 }

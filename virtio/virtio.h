@@ -195,6 +195,9 @@ void virtio_dev_needs_reset(struct virtio_dev *dev, const char *why);
 /* The configuration space has changed: new generation, configuration interrupt. */
 void virtio_dev_config_changed(struct virtio_dev *dev);
 
+/* The same for a change that the driver has asked for itself, and so need not be told of. */
+void virtio_dev_config_agreed(struct virtio_dev *dev);
+
 /* ---- for transports -------------------------------------------------------------------------- */
 
 void virtio_dev_attach(struct virtio_dev *dev, const struct virtio_transport_ops *transport,

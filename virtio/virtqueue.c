@@ -93,20 +93,20 @@ enum vq_result virtqueue_map(struct virtqueue *vq, struct mem *mem, bool event_i
 
 /*
  * The used ring at byte `offset`, for writing. It is translated anew at each write, and not kept as
- * an HVA, because that is what marks the page dirty. It cannot fail: map has checked the area, and
- * RAM does not move.
+ * an HVA, because that is what marks the page dirty. NULL where the guest has unplugged the memory
+ * that it lies in: then it sees nothing more.
  */
 static void *used_at(struct virtqueue *vq, uint64_t offset, uint64_t len)
 {
-    void *at = mem_writable(vq->mem, GPA(vq->s.used + offset), len);
-
-    BUG_ON(!at);
-    return at;
+    return mem_writable(vq->mem, GPA(vq->s.used + offset), len);
 }
 
 static void store_used_word(struct virtqueue *vq, uint64_t offset, uint16_t value, int order)
 {
-    __atomic_store_n((uint16_t *)used_at(vq, offset, sizeof(value)), value, order);
+    uint16_t *at = used_at(vq, offset, sizeof(value));
+
+    if (at)
+        __atomic_store_n(at, value, order);
 }
 
 /* ---- taking ---------------------------------------------------------------------------------- */
@@ -254,6 +254,33 @@ enum vq_result virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain, struc
     return VQ_OK;
 }
 
+size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < chain->n_readable && done < len; i++) {
+        size_t n = MIN(chain->iov[i].iov_len, len - done);
+
+        memcpy((uint8_t *)to + done, chain->iov[i].iov_base, n);
+        done += n;
+    }
+    return done;
+}
+
+size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len)
+{
+    const struct iovec *iov = chain->iov + chain->n_readable;
+    size_t done = 0;
+
+    for (unsigned i = 0; i < chain->n_writable && done < len; i++) {
+        size_t n = MIN(iov[i].iov_len, len - done);
+
+        memcpy(iov[i].iov_base, (const uint8_t *)from + done, n);
+        done += n;
+    }
+    return done;
+}
+
 void virtqueue_unpop(struct virtqueue *vq)
 {
     BUG_ON(vq->in_flight == 0);
@@ -272,9 +299,11 @@ void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t len)
 {
     uint64_t slot = vq->s.next_used % vq->s.size;
     const struct virtq_used_elem elem = {.id = head, .len = len};
+    void *at = used_at(vq, 4 + slot * sizeof(elem), sizeof(elem));
 
     BUG_ON(vq->in_flight == 0);
-    memcpy(used_at(vq, 4 + slot * sizeof(elem), sizeof(elem)), &elem, sizeof(elem));
+    if (at)
+        memcpy(at, &elem, sizeof(elem));
     vq->s.next_used++;
     vq->in_flight--;
 }

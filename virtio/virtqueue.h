@@ -125,6 +125,11 @@ enum vq_result virtqueue_map(struct virtqueue *vq, struct mem *mem, bool event_i
 enum vq_result virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain, struct iovec *iov,
                              unsigned room);
 
+/* Copies the first `len` bytes out of the chain's readable part, or into its writable part, however
+ * the driver has cut them; returns how many there were. */
+size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len);
+size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len);
+
 /* Gives the chain taken last back to the queue, as if it had never been taken. */
 void virtqueue_unpop(struct virtqueue *vq);
 

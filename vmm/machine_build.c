@@ -80,6 +80,17 @@ static int map_pmem(struct machine *machine, struct err *e)
     return 0;
 }
 
+/* What the guest has beside RAM: persistent memory, and memory to be plugged. */
+static int map_device_memory(struct machine *machine, struct err *e)
+{
+    struct hotplug *hotplug = machine->devices.hotplug;
+    int rc = map_pmem(machine, e);
+
+    if (rc == 0 && hotplug && hotplug_map(hotplug, e))
+        return err_prefix(e, "Failed to create memory hotplug device: ");
+    return rc;
+}
+
 static int create_vm(struct machine *machine, struct err *e)
 {
     struct kvm_registers registers;
@@ -94,7 +105,7 @@ static int create_vm(struct machine *machine, struct err *e)
     if (rc == 0)
         rc = create_memory(machine, e);
     if (rc == 0)
-        rc = map_pmem(machine, e);
+        rc = map_device_memory(machine, e);
     if (rc == 0)
         rc = map_registers(machine, &registers, e);
     if (rc == 0)
@@ -298,6 +309,8 @@ static void tear_down(struct machine *machine)
     machine->registers = NULL;
     for (unsigned i = 0; i < machine->devices.pmem_count; i++)
         pmem_unmap(machine->devices.pmem[i]);
+    if (machine->devices.hotplug)
+        hotplug_unmap(machine->devices.hotplug);
     mem_destroy(&machine->mem);
 }
 

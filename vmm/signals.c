@@ -2,6 +2,7 @@
 /* signals.c: see signals.h. */
 #include "vmm/signals.h"
 
+#include "vmm/base/late_write.h"
 #include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
 #include "vmm/legacy/console.h"
@@ -48,6 +49,10 @@ static void handle(int signal, siginfo_t *info, void *context)
     (void)context;
     if (!fate)
         return;
+    if (signal == SIGSEGV && late_write_allow(info->si_addr)) {
+        errno = error;
+        return;
+    }
     if (fate->count)
         metric_add(fate->count, 1);
     if (fate->exit_code < 0) {
@@ -78,7 +83,9 @@ int signals_install(void (*flush)(void), struct err *e)
     for (size_t i = 0; i < ARRAY_SIZE(fates); i++) {
         struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_RESTART};
 
-        if (fates[i].exit_code >= 0)
+        /* A handler that faults itself must not come back; SIGSEGV alone is also mended, and may
+         * come again then. */
+        if (fates[i].exit_code >= 0 && fates[i].signal != SIGSEGV)
             action.sa_flags |= (int)SA_RESETHAND;
         sigemptyset(&action.sa_mask);
         if (fates[i].exit_code == 0 && is_ignored(fates[i].signal))

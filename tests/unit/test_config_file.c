@@ -133,6 +133,21 @@ static void test_config_file_makes_persistent_memory(void **state)
     assert_true(pmem->read_only && pmem->is_root && !pmem->has_limiter);
 }
 
+static void test_config_file_makes_memory_that_can_be_plugged(void **state)
+{
+    struct fixture *f = *state;
+    const struct hotplug_config *hotplug;
+
+    assert_refused(f, "{" MINIMAL ",\"memory-hotplug\":{\"total_size_mib\":100}}",
+                   "c.json: Memory hotplug config error: Total size must not be lower than slot "
+                   "size (128 MiB)");
+    assert_runs(f, "{" MINIMAL ",\"memory-hotplug\":{\"total_size_mib\":256}}");
+    hotplug = hotplug_config(f->machine->devices.hotplug);
+    assert_int_equal(hotplug->total_size_mib, 256);
+    assert_int_equal(hotplug->block_size_mib, 2);
+    assert_int_equal(hotplug->slot_size_mib, 128);
+}
+
 static void test_config_file_with_two_persistent_roots_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -190,7 +205,6 @@ static void test_config_file_says_what_is_wrong_and_where(void **state)
 static void test_config_file_refuses_devices_that_are_not_built(void **state)
 {
     static const char *const sections[] = {
-        "\"memory-hotplug\":{\"total_size_mib\":128}",
         "\"mmds-config\":{}",
     };
     struct fixture *f = *state;
@@ -278,6 +292,7 @@ int main(void)
         TEST(test_config_file_configures_and_starts),
         TEST(test_config_file_makes_interfaces_and_the_socket_device),
         TEST(test_config_file_makes_persistent_memory),
+        TEST(test_config_file_makes_memory_that_can_be_plugged),
         TEST(test_config_file_with_two_persistent_roots_is_refused),
         TEST(test_config_file_has_defaults_for_the_machine),
         TEST(test_config_file_lets_unknown_keys_and_null_sections_be),

@@ -106,7 +106,7 @@ static void test_routes_keep_the_phases(void **state)
         {"PUT", "/actions", "{\"action_type\":\"InstanceStart\"}"},
         {"PUT", "/vsock", "{\"guest_cid\":3,\"uds_path\":\"v\"}"},
         {"PUT", "/balloon", "{\"amount_mib\":1,\"deflate_on_oom\":true}"},
-        {"PUT", "/hotplug/memory", "{}"},
+        {"PUT", "/hotplug/memory", "{\"total_size_mib\":128}"},
         {"PUT", "/snapshot/load", "{}"},
         {"PUT", "/mmds/config", "{\"network_interfaces\":[\"a\"]}"},
     };
@@ -121,7 +121,7 @@ static void test_routes_keep_the_phases(void **state)
         {"PATCH", "/balloon/hinting/stop", NULL},
         {"PATCH", "/network-interfaces/a", "{\"iface_id\":\"a\"}"},
         {"PATCH", "/pmem/a", "{\"id\":\"a\"}"},
-        {"PATCH", "/hotplug/memory", "{}"},
+        {"PATCH", "/hotplug/memory", "{\"requested_size_mib\":0}"},
         {"PUT", "/snapshot/create", "{}"},
         {"GET", "/balloon/statistics", NULL},
         {"GET", "/balloon/hinting/status", NULL},

@@ -7,6 +7,7 @@
 #include "tests/unit/unit.h"
 #include "virtio/block/blk.h"
 #include "virtio/memory/balloon.h"
+#include "virtio/memory/hotplug.h"
 #include "virtio/memory/pmem.h"
 #include "virtio/mmio.h"
 #include "virtio/net/net.h"
@@ -270,6 +271,7 @@ static const struct known_state known[] = {
     {&net_state_desc, 1, 0x96fbe3aa},         {&i8042_state_desc, 1, 0x775c847b},
     {&pit_state_desc, 1, 0x65fbbe11},         {&balloon_state_desc, 1, 0xcc1a6a1b},
     {&pmem_state_desc, 1, 0x2958b4e0},        {&vsock_state_desc, 1, 0xfe541d05},
+    {&hotplug_state_desc, 1, 0xafb376e3},     {&pmem_state_desc, 1, 0x2958b4e0},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)

@@ -30,6 +30,14 @@ extern const struct state_desc hotplug_state_desc;
 int hotplug_create(struct hotplug **out, const struct virtio_env *env,
                    const struct hotplug_config *config, struct err *e) __must_check;
 
+/*
+ * Reserves addresses for the memory, on the host and as a region of env->mem, before the VM is
+ * made; no block is plugged and no memory taken. -ENOSPC for more blocks than the device can have,
+ * and the errors of mem_add_region. hotplug_unmap undoes it (a failed start).
+ */
+int hotplug_map(struct hotplug *hotplug, struct err *e) __must_check;
+void hotplug_unmap(struct hotplug *hotplug);
+
 struct virtio_dev *hotplug_dev(struct hotplug *hotplug);
 const struct hotplug_config *hotplug_config(const struct hotplug *hotplug);
 void hotplug_status(const struct hotplug *hotplug, struct hotplug_status *status);

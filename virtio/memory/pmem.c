@@ -111,22 +111,6 @@ static void sync_done(struct op *op, int res, bool more)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* The first four bytes of the readable part; false if there are fewer. */
-static bool read_type(const struct vq_chain *chain, uint32_t *type)
-{
-    uint8_t bytes[sizeof(*type)];
-    size_t done = 0;
-
-    for (unsigned i = 0; i < chain->n_readable && done < sizeof(bytes); i++) {
-        size_t n = MIN(chain->iov[i].iov_len, sizeof(bytes) - done);
-
-        memcpy(bytes + done, chain->iov[i].iov_base, n);
-        done += n;
-    }
-    memcpy(type, bytes, sizeof(*type));
-    return done == sizeof(bytes);
-}
-
 /* Where the first four bytes of the writable part are; false if there are fewer. */
 static bool find_result(const struct vq_chain *chain, struct flush *flush)
 {
@@ -172,7 +156,7 @@ static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
         return VIRTIO_LATER;
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    if (!read_type(&chain, &type) || !find_result(&chain, &flush)) {
+    if (vq_chain_read(&chain, &type, sizeof(type)) < sizeof(type) || !find_result(&chain, &flush)) {
         virtio_dev_needs_reset(dev, "a request too short for its type and result");
         return VIRTIO_EMPTY;
     }

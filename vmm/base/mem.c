@@ -84,7 +84,7 @@ static uint8_t *map_private(struct mem *mem, uint64_t size, enum mem_pages pages
  * A file in memory of `size` bytes. Its size is sealed: a process that we hand it to could
  * otherwise cut it short under a running guest, and the next access would be SIGBUS.
  */
-static int create_file(uint64_t size, enum mem_pages pages)
+int mem_memory_file(uint64_t size, enum mem_pages pages)
 {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int fd, rc;
@@ -114,7 +114,7 @@ static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
         mem->map = NULL;
         return NULL;
     }
-    mem->fd = create_file(file_size, pages);
+    mem->fd = mem_memory_file(file_size, pages);
     if (mem->fd < 0) {
         errno = -mem->fd;
         return NULL;

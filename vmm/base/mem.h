@@ -98,6 +98,10 @@ int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_
 int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                       struct err *e) __must_check;
 
+/* A memory file of `size` bytes, which nobody can change, for other processes to map: its
+ * descriptor or -errno. */
+int mem_memory_file(uint64_t size, enum mem_pages pages) __must_check;
+
 /* Accepts a zeroed or half-made mem. */
 void mem_destroy(struct mem *mem);
 
