@@ -271,7 +271,7 @@ static const struct known_state known[] = {
     {&net_state_desc, 1, 0x96fbe3aa},         {&i8042_state_desc, 1, 0x775c847b},
     {&pit_state_desc, 1, 0x65fbbe11},         {&balloon_state_desc, 1, 0xcc1a6a1b},
     {&pmem_state_desc, 1, 0x2958b4e0},        {&vsock_state_desc, 1, 0xfe541d05},
-    {&hotplug_state_desc, 1, 0xafb376e3},     {&pmem_state_desc, 1, 0x2958b4e0},
+    {&hotplug_state_desc, 1, 0xafb376e3},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)
