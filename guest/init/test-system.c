@@ -17,6 +17,7 @@
 
 #include <sys/mman.h>
 #include <sys/reboot.h>
+#include <sys/wait.h>
 
 static int cmd_echo(int argc, char **argv)
 {
@@ -118,28 +119,52 @@ static int cmd_mem(int argc, char **argv)
     return 0;
 }
 
-/* Writes to every page of N MiB and reads it back: memory that is only claimed shows here. */
+/* Writes to every page of N MiB and reads it back: memory that is only claimed shows here. The
+   first of these that goes wrong, in words that fit behind "memory: "; NULL = none. */
+static const char *use_memory(size_t len)
+{
+    void *area =
+        mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    volatile uint64_t *mem = area;
+
+    if (area == MAP_FAILED)
+        return "there is not so much";
+    for (size_t i = 0; i < len / 8; i += 512) {
+        if (mem[i])
+            return "a fresh page is not empty";
+        mem[i] = i ^ 0x5aa5;
+    }
+    for (size_t i = 0; i < len / 8; i += 512) {
+        if (mem[i] != (i ^ 0x5aa5))
+            return "a page does not hold what was written";
+    }
+    return NULL;
+}
+
+/* In a process of its own: when the guest runs out of memory, that is the one that is killed. */
 static int cmd_touch(int argc, char **argv)
 {
     uint64_t mib;
+    int status;
 
     (void)argc;
     if (parse_number(argv[0], "MIB", &mib))
         return -1;
-    size_t len = mib << 20;
-    void *area = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (area == MAP_FAILED)
-        return fail_errno("mmap of %lu MiB", mib);
-    volatile uint64_t *mem = area;
-    int status = 0;
-    for (size_t i = 0; i < len / 8; i += 512)
-        mem[i] = i ^ 0x5aa5;
-    for (size_t i = 0; i < len / 8 && status == 0; i += 512) {
-        if (mem[i] != (i ^ 0x5aa5))
-            status = fail("memory at %zu KiB does not hold what was written", i / 128);
+    pid_t pid = fork();
+    if (pid < 0)
+        return fail_errno("fork");
+    if (pid == 0) {
+        const char *wrong = use_memory(mib << 20);
+        if (wrong)
+            printf("memory: %s\n", wrong);
+        fflush(stdout);
+        _exit(wrong != NULL);
     }
-    munmap(area, len);
-    return status;
+    if (waitpid(pid, &status, 0) != pid)
+        return fail_errno("waitpid");
+    if (WIFSIGNALED(status))
+        return fail("killed by signal %d", WTERMSIG(status));
+    return status ? fail("memory is not what it should be") : 0;
 }
 
 static int cmd_random(int argc, char **argv)
