@@ -10,7 +10,7 @@
 
 #include "api/bodies.h"
 #include "api/json_writer.h"
-#include "api/mmds_store.h"
+#include "api/mmds_http.h"
 #include "api/server.h"
 #include "vmm/machine.h"
 #include "vmm/version.h"
@@ -20,6 +20,8 @@ struct api {
     struct machine *machine;
     struct mmds_store *mmds;
     const char *id; /* --id */
+
+    struct mmds_http mmds_http; /* what guests get of the store, as PUT /mmds/config says */
 
     /* Of PUT /serial: its file is opened (and made) when the machine starts, as clients expect. */
     struct serial_config serial; /* out_path malloc'ed */
@@ -58,7 +60,7 @@ union body {
     struct vm_body vm;
     struct logger_body logger;
     struct metrics_body metrics;
-    struct mmds_config_body mmds_config;
+    struct mmds_config mmds_config;   /* its array malloc'ed */
     struct cpu_template cpu_template; /* its arrays malloc'ed */
 };
 
@@ -88,6 +90,7 @@ int api_start_machine(struct api *api, struct err *e) __must_check;
 int api_set_cpu_template(struct api *api, struct cpu_template *from, struct err *e) __must_check;
 int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e) __must_check;
 int api_set_serial(struct api *api, const struct serial_config *config, struct err *e) __must_check;
+int api_set_mmds(struct api *api, const struct mmds_config *config, struct err *e) __must_check;
 
 /*
  * The functions of routes.c's rows. `prepare` fills the body with defaults; `check` judges the body
@@ -113,7 +116,8 @@ call_release release_metrics;
 
 /* mmds_requests.c */
 call_check check_mmds_config;
-call_act act_mmds_get, act_mmds_put, act_mmds_patch;
+call_act act_mmds_config, act_mmds_get, act_mmds_put, act_mmds_patch;
+call_release release_mmds_config;
 
 /* devices/drives.c */
 call_prepare prepare_drive;

@@ -96,11 +96,7 @@ struct metrics_body {
 };
 extern const struct schema metrics_schema;
 
-/* PUT /mmds/config: for its deprecation rule only, until there are network interfaces. */
-struct mmds_config_body {
-    enum mmds_version version;
-    bool imds_compat;
-};
+/* struct mmds_config; its array of interfaces is malloc'ed, freed by whoever read it. */
 extern const struct schema mmds_config_schema;
 
 /* The names of enums in the order in which they are numbered, for printing. */

@@ -27,6 +27,7 @@ struct config_file {
     struct logger_body logger;
     struct metrics_body metrics;
     struct vsock_config vsock;
+    struct mmds_config mmds;
     struct balloon_config balloon;
     struct hotplug_config hotplug;
     struct rng_config entropy;
@@ -34,7 +35,7 @@ struct config_file {
     struct cpu_template cpu_template;
     char *cpu_template_path; /* NULL = inline or none */
     bool has_machine, has_logger, has_metrics, has_cpu_template;
-    bool has_vsock, has_balloon, has_entropy, has_hotplug, has_serial;
+    bool has_vsock, has_mmds, has_balloon, has_entropy, has_hotplug, has_serial;
 };
 
 /* ---- members ---- */
@@ -104,28 +105,10 @@ static int read_cpu_config(struct json_cursor *c, void *member)
     return 0;
 }
 
-/* What cannot be honoured must not be ignored; null and [] ask for nothing. */
-static int refuse_device(struct json_cursor *c, void *member)
-{
-    (void)member;
-    if (json_peek(c) == JSON_KIND_ARRAY) {
-        int more = json_enter_array(c, "a sequence") < 0 ? -EINVAL : json_next_element(c);
-
-        if (more == 0)
-            return json_leave(c);
-    }
-    return json_fail_here(c, "this device is not supported yet by this version of Mayfly");
-}
-
 #define SECTION(name, of_schema, member, flag)                                                     \
     {                                                                                              \
         name, SCHEMA_OBJECT, SCHEMA_NULLABLE, SCHEMA_AT_GIVEN(struct config_file, member, flag),   \
             .object = &(of_schema)                                                                 \
-    }
-#define NOT_YET(name)                                                                              \
-    {                                                                                              \
-        name, SCHEMA_CUSTOM, SCHEMA_NULLABLE, SCHEMA_AT(struct config_file, drives),               \
-            .read = refuse_device                                                                  \
     }
 
 static const struct schema_member config_file_members[] = {
@@ -139,7 +122,7 @@ static const struct schema_member config_file_members[] = {
     SECTION("logger", logger_schema, logger, has_logger),
     SECTION("machine-config", machine_put_schema, machine, has_machine),
     SECTION("metrics", metrics_schema, metrics, has_metrics),
-    NOT_YET("mmds-config"),
+    SECTION("mmds-config", mmds_config_schema, mmds, has_mmds),
     {"network-interfaces", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct config_file, interfaces),
      .read = read_interfaces},
     SECTION("vsock", vsock_schema, vsock, has_vsock),
@@ -289,6 +272,8 @@ static int apply_single_devices(struct api *api, const struct config_file *file,
 
     if (file->has_vsock && devices_set_vsock(devices, &file->vsock, e))
         return err_prefix(e, "Vsock config error: ");
+    if (file->has_mmds && api_set_mmds(api, &file->mmds, e))
+        return err_prefix(e, "MMMDS config error: ");
     if (file->has_balloon && machine_set_balloon(api->machine, &file->balloon, e))
         return err_prefix(e, "Balloon config error: ");
     if (file->has_entropy && devices_set_entropy(devices, &file->entropy, e))
@@ -333,6 +318,7 @@ static int read_and_apply(struct api *api, const char *path, const char *text, s
     free(file.drives.item);
     free(file.interfaces.item);
     free(file.pmem.item);
+    free(file.mmds.interface);
     free(file.metrics.properties);
     cpu_template_release(&file.cpu_template);
     return ret;

@@ -324,27 +324,34 @@ const char *http_continue(unsigned minor)
 }
 
 /* The status line has no reason phrase, but the space before it. */
+static void write_head(FILE *out, const struct http_answer *a)
+{
+    fprintf(out, "HTTP/1.%d %d \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n",
+            a->http_1_0 ? 0 : 1, a->status);
+    if (a->more)
+        fputs(a->more, out);
+    if (a->deprecated)
+        fputs("Deprecation: true\r\n", out);
+    if (a->status != 204)
+        fprintf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+                a->plain_text ? "text/plain" : "application/json", a->body_len);
+    fputs("\r\n", out);
+}
+
 char *http_answer_format(const struct http_answer *a, size_t *len)
 {
-    char head[512], *text;
-    int n = snprintf(head, sizeof(head),
-                     "HTTP/1.1 %d \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n",
-                     a->status);
+    char *text = NULL;
+    FILE *out = open_memstream(&text, len);
 
-    if (a->deprecated)
-        n += snprintf(head + n, sizeof(head) - (size_t)n, "Deprecation: true\r\n");
-    if (a->status != 204)
-        n += snprintf(head + n, sizeof(head) - (size_t)n,
-                      "Content-Type: application/json\r\nContent-Length: %zu\r\n", a->body_len);
-    n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
-    text = malloc((size_t)n + a->body_len + 1);
-    if (!text)
+    if (!out)
         return NULL;
-    memcpy(text, head, (size_t)n);
+    write_head(out, a);
     if (a->body_len)
-        memcpy(text + n, a->body, a->body_len);
-    *len = (size_t)n + a->body_len;
-    text[*len] = '\0';
+        fwrite(a->body, 1, a->body_len, out);
+    if (fclose(out)) {
+        free(text);
+        return NULL;
+    }
     return text;
 }
 

@@ -61,6 +61,9 @@ struct http_answer {
     const char *body; /* NULL = none */
     size_t body_len;
     bool deprecated;
+    /* What only the metadata service's answers differ in. */
+    bool http_1_0, plain_text;
+    const char *more; /* further header lines, each with its CRLF; NULL = none */
 };
 
 /* Head and body in one malloc'ed buffer, *len bytes and a NUL; NULL when memory is out. */

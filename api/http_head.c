@@ -2,6 +2,7 @@
 /* http_head.c: the rules of http_head.h as code. */
 #include "api/http_head.h"
 
+#include "api/http_span.h"
 #include "vmm/base/utf8.h"
 
 #include <ctype.h>
@@ -10,12 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Part of a line; not NUL-terminated. */
-struct span {
-    const char *at;
-    size_t len;
-};
 
 /* ---- refusals ---- */
 
@@ -99,25 +94,6 @@ static int refuse_value(struct http_error *error, struct span name, struct span 
 
 /* ---- the request line ---- */
 
-static bool span_is(struct span s, const char *text)
-{
-    return s.len == strlen(text) && memcmp(s.at, text, s.len) == 0;
-}
-
-/* Cuts `rest` at its first `separator`: what is before it, *rest keeping what is behind it. */
-static bool cut(struct span *rest, char separator, struct span *before)
-{
-    const char *found = memchr(rest->at, separator, rest->len);
-
-    if (!found)
-        return false;
-    before->at = rest->at;
-    before->len = (size_t)(found - rest->at);
-    rest->at = found + 1;
-    rest->len -= before->len + 1;
-    return true;
-}
-
 static const char *method_of(struct span s)
 {
     static const char *const methods[] = {"GET", "PUT", "PATCH", "DELETE"};
@@ -129,36 +105,34 @@ static const char *method_of(struct span s)
     return NULL;
 }
 
-/* The path in a target, see the top of the header. */
+/* The path in a target, see the top of the header; empty where there is none. */
 static struct span path_of(struct span target)
 {
     static const char scheme[] = "http://";
-    static const struct span root = {"/", 1};
+    static const struct span none = {"", 0};
     const char *slash;
 
     if (target.len && target.at[0] == '/')
         return target;
     if (target.len < strlen(scheme) || memcmp(target.at, scheme, strlen(scheme)) != 0)
-        return root;
+        return none;
     target.at += strlen(scheme);
     target.len -= strlen(scheme);
     slash = memchr(target.at, '/', target.len);
     if (!slash)
-        return root;
+        return none;
     return (struct span){.at = slash, .len = target.len - (size_t)(slash - target.at)};
 }
 
-int http_head_request_line(struct http_head *head, const char *line, size_t len,
-                           struct http_error *error)
+int http_head_take_apart(struct http_request_line *out, const char *line, size_t len,
+                         struct http_error *error)
 {
     struct span rest = {line, len}, method, target, path;
 
-    if (len > HTTP_LINE_MAX - 2)
-        return http_head_request_line_too_long(error);
-    if (!cut(&rest, ' ', &method) || !cut(&rest, ' ', &target))
+    if (!span_cut(&rest, ' ', &method) || !span_cut(&rest, ' ', &target))
         return http_head_refuse(error, "Invalid request.");
-    head->method = method_of(method);
-    if (!head->method)
+    out->method = method_of(method);
+    if (!out->method)
         return http_head_refuse(error, "Invalid HTTP Method: Unsupported HTTP method.");
     if (target.len == 0)
         return http_head_refuse(error, "Invalid URI: Empty URI not allowed.");
@@ -168,9 +142,29 @@ int http_head_request_line(struct http_head *head, const char *line, size_t len,
     if (!span_is(rest, "HTTP/1.0") && !span_is(rest, "HTTP/1.1"))
         return http_head_refuse(error, "Invalid HTTP Version: Unsupported HTTP version.");
     path = path_of(target);
-    memcpy(head->target, path.at, path.len);
-    head->target_len = path.len;
-    head->minor = (unsigned)(rest.at[7] - '0');
+    out->path = path.at;
+    out->path_len = path.len;
+    out->minor = (unsigned)(rest.at[7] - '0');
+    return 0;
+}
+
+int http_head_request_line(struct http_head *head, const char *line, size_t len,
+                           struct http_error *error)
+{
+    struct http_request_line parts;
+
+    if (len > HTTP_LINE_MAX - 2)
+        return http_head_request_line_too_long(error);
+    if (http_head_take_apart(&parts, line, len, error))
+        return -EPROTO;
+    if (!parts.path_len) {
+        parts.path = "/";
+        parts.path_len = 1;
+    }
+    head->method = parts.method;
+    memcpy(head->target, parts.path, parts.path_len);
+    head->target_len = parts.path_len;
+    head->minor = parts.minor;
     head->content_length = 0;
     head->expect = false;
     return 0;
@@ -178,52 +172,26 @@ int http_head_request_line(struct http_head *head, const char *line, size_t len,
 
 /* ---- header lines ---- */
 
-static struct span trim(struct span s)
-{
-    while (s.len && isspace((unsigned char)s.at[0]))
-        s = (struct span){.at = s.at + 1, .len = s.len - 1};
-    while (s.len && isspace((unsigned char)s.at[s.len - 1]))
-        s.len--;
-    return s;
-}
-
-static bool parse_length(struct span s, uint32_t *length)
-{
-    uint64_t value = 0;
-
-    if (s.len && s.at[0] == '+')
-        s = (struct span){.at = s.at + 1, .len = s.len - 1};
-    if (!s.len)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.at[i] < '0' || s.at[i] > '9')
-            return false;
-        value = value * 10 + (uint64_t)(s.at[i] - '0');
-        if (value > UINT32_MAX)
-            return false;
-    }
-    *length = (uint32_t)value;
-    return true;
-}
-
 static int content_length(struct http_head *head, struct span name, struct span value,
                           struct http_error *error)
 {
-    return parse_length(trim(value), &head->content_length) ? 0 : refuse_value(error, name, value);
+    return span_read_u32(span_trim(value), &head->content_length)
+               ? 0
+               : refuse_value(error, name, value);
 }
 
 static int expect(struct http_head *head, struct span name, struct span value,
                   struct http_error *error)
 {
     (void)name, (void)error;
-    head->expect |= span_is(trim(value), "100-continue");
+    head->expect |= span_is(span_trim(value), "100-continue");
     return 0;
 }
 
 static int accept_encoding(struct http_head *head, struct span name, struct span value,
                            struct http_error *error)
 {
-    struct span rest = trim(value), coding;
+    struct span rest = span_trim(value), coding;
     bool identity_named = memmem(rest.at, rest.len, "identity", strlen("identity")) != NULL;
     bool more = true;
 
@@ -231,11 +199,11 @@ static int accept_encoding(struct http_head *head, struct span name, struct span
     if (!rest.len)
         return http_head_refuse(error, "Invalid request.");
     while (more) {
-        more = cut(&rest, ',', &coding);
+        more = span_cut(&rest, ',', &coding);
         if (!more)
             coding = rest;
-        if (span_is(trim(coding), "identity;q=0") ||
-            (span_is(trim(coding), "*;q=0") && !identity_named))
+        if (span_is(span_trim(coding), "identity;q=0") ||
+            (span_is(span_trim(coding), "*;q=0") && !identity_named))
             return refuse_value(error, (struct span){"Accept-Encoding", 15}, coding);
     }
     return 0;
@@ -274,15 +242,14 @@ int http_head_header(struct http_head *head, const char *line, size_t len, struc
 
     if (good != len)
         return refuse_bytes(error, good, bad);
-    if (!cut(&rest, ':', &name))
+    if (!span_cut(&rest, ':', &name))
         return refuse_parts(error, (struct part[]){{"Invalid header. Reason: Header is incorrectly "
                                                     "formatted. Key: ",
                                                     {line, len}},
                                                    {0}});
-    trimmed = trim(name);
+    trimmed = span_trim(name);
     for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
-        if (trimmed.len == strlen(headers[i].name) &&
-            strncasecmp(trimmed.at, headers[i].name, trimmed.len) == 0)
+        if (span_is_name(trimmed, headers[i].name))
             return headers[i].judge(head, name, rest, error);
     }
     return 0;

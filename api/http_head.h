@@ -41,6 +41,17 @@ struct http_head {
     bool expect; /* Expect: 100-continue */
 };
 
+/* A request line taken apart; method is static text, path lies in the line. */
+struct http_request_line {
+    const char *method, *path;
+    size_t path_len; /* 0: the target has no path of the kind above */
+    unsigned minor;
+};
+
+/* The judgement of a request line of any length, by the rules above but the first. */
+int http_head_take_apart(struct http_request_line *out, const char *line, size_t len,
+                         struct http_error *error) __must_check;
+
 /*
  * Judge one line, given without its CRLF. 0, or -EPROTO with *error filled. The request line also
  * clears what was in the head before.

@@ -145,6 +145,13 @@ json_t *json_parse(const char *text, size_t len, char **error);
  */
 char *json_print(const json_t *value, size_t *len);
 
+/* The text of a string as it is, or NULL for anything else (unlike jansson's, for any number). */
+const char *json_plain_text(const json_t *value, size_t *len);
+
+/* The names of an object's members, sorted, a line each, with a slash behind those that are objects
+ * themselves; malloc'ed, NULL when memory is out. */
+char *json_print_names(const json_t *object, size_t *len);
+
 /* A string in quotes with everything escaped that must be, in malloc'ed memory. */
 char *json_quote(const char *s, size_t len);
 

@@ -289,6 +289,36 @@ char *json_print(const json_t *value, size_t *len)
     return text;
 }
 
+const char *json_plain_text(const json_t *value, size_t *len)
+{
+    const char *text = json_string_value(value);
+
+    *len = json_string_length(value);
+    return text && *len && text[0] == LARGE_MARK ? NULL : text;
+}
+
+char *json_print_names(const json_t *object, size_t *len)
+{
+    size_t count = json_object_size(object);
+    struct member *members = sorted_members(object, count);
+    char *text = NULL;
+    FILE *out = members ? open_memstream(&text, len) : NULL;
+
+    for (size_t i = 0; out && i < count; i++) {
+        if (i)
+            fputc('\n', out);
+        fwrite(members[i].key, 1, members[i].len, out);
+        if (json_is_object(members[i].value))
+            fputc('/', out);
+    }
+    free(members);
+    if (!out || fclose(out)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
 char *json_quote(const char *s, size_t len)
 {
     char *text = NULL;

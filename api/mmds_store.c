@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct mmds_store {
     size_t limit;
@@ -135,4 +136,104 @@ char *mmds_store_get(const struct mmds_store *store, size_t *len)
     text = value ? json_print(value, len) : NULL;
     json_decref(value);
     return text;
+}
+
+/* ---- what a guest sees ---- */
+
+/* Undoes the escapes of a pointer's part in place; the new length. */
+static size_t unescape(char *part, size_t len)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < len; i++, out++) {
+        bool escaped = part[i] == '~' && i + 1 < len && (part[i + 1] == '0' || part[i + 1] == '1');
+
+        part[out] = !escaped ? part[i] : part[++i] == '0' ? '~' : '/';
+    }
+    return out;
+}
+
+/* An array's element: a number without sign or leading zeroes. */
+static json_t *element(const json_t *array, const char *part, size_t len)
+{
+    size_t index = 0;
+
+    if (!len || (part[0] == '0' && len > 1))
+        return NULL;
+    for (size_t i = 0; i < len; i++) {
+        if (part[i] < '0' || part[i] > '9' || index > json_array_size(array))
+            return NULL;
+        index = index * 10 + (size_t)(part[i] - '0');
+    }
+    return json_array_get(array, index);
+}
+
+static json_t *child(const json_t *value, char *part, size_t len)
+{
+    len = unescape(part, len);
+    if (json_is_object(value))
+        return json_object_getn(value, part, len);
+    return json_is_array(value) ? element(value, part, len) : NULL;
+}
+
+/* Cuts the path up as it goes. */
+static json_t *walk(json_t *value, char *path, size_t len)
+{
+    char *end = path + len;
+
+    while (value) {
+        char *part;
+
+        while (path < end && *path == '/')
+            path++;
+        if (path == end)
+            break;
+        part = path;
+        while (path < end && *path != '/')
+            path++;
+        value = child(value, part, (size_t)(path - part));
+    }
+    return value;
+}
+
+/* Strings may hold NULs. */
+static char *copy_text(const char *text, size_t len)
+{
+    char *copy = malloc(len + 1);
+
+    if (copy) {
+        memcpy(copy, text, len);
+        copy[len] = '\0';
+    }
+    return copy;
+}
+
+static int show(const json_t *value, enum mmds_format format, char **text, size_t *len)
+{
+    const char *plain = json_plain_text(value, len);
+
+    if (format == MMDS_JSON)
+        *text = json_print(value, len);
+    else if (plain)
+        *text = copy_text(plain, *len);
+    else if (json_is_object(value))
+        *text = json_print_names(value, len);
+    else
+        return -ENOTSUP;
+    return *text ? 0 : -ENOMEM;
+}
+
+int mmds_store_find(const struct mmds_store *store, const char *path, size_t path_len,
+                    enum mmds_format format, char **text, size_t *len)
+{
+    char *parts = strndup(path, path_len);
+    json_t *unset = json_null(), *value;
+    int rc;
+
+    if (!parts)
+        return -ENOMEM;
+    value = walk(store->value ? store->value : unset, parts, strlen(parts));
+    rc = value ? show(value, format, text, len) : -ENOENT;
+    free(parts);
+    return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mmds_store.h owns the metadata that the host keeps for the guest: one JSON value, replaced,
- * merged and read as text. Loop thread, under the machine lock.
+ * merged and read as text, and by the guest in parts. Loop thread, under the machine lock.
  */
 #ifndef MAYFLY_API_MMDS_STORE_H
 #define MAYFLY_API_MMDS_STORE_H
@@ -31,5 +31,17 @@ int mmds_store_patch(struct mmds_store *store, const char *text, size_t len,
 /* The value as compact text with sorted members, malloc'ed; "{}" when unset. NULL when memory is
  * out. */
 char *mmds_store_get(const struct mmds_store *store, size_t *len);
+
+/* How a guest wants to see a value: as JSON; or as EC2's service would show it, which can be said
+ * of a string (as it is) and of an object (its members' names) only. */
+enum mmds_format { MMDS_JSON, MMDS_IMDS };
+
+/*
+ * The value at a path for a guest, malloc'ed: a JSON pointer (RFC 6901, "~0" and "~1" in it stand
+ * for "~" and "/"), in which several slashes are one and one at the end is none. An unset store is
+ * null. -ENOENT: there is none; -ENOTSUP: it cannot be shown in this format; -ENOMEM.
+ */
+int mmds_store_find(const struct mmds_store *store, const char *path, size_t path_len,
+                    enum mmds_format format, char **text, size_t *len) __must_check;
 
 #endif

@@ -57,7 +57,7 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
     json_write_key(w, "metrics");
     json_write_null(w);
     json_write_key(w, "mmds-config");
-    json_write_null(w);
+    mmds_config_write(w, devices);
     json_write_key(w, "network-interfaces");
     interfaces_write(w, devices);
     json_write_key(w, "vsock");

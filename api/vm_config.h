@@ -21,6 +21,7 @@ void interfaces_write(struct json_writer *w, const struct devices *devices);
 void vsock_write(struct json_writer *w, const struct vsock_config *vsock);
 void pmem_write(struct json_writer *w, const struct devices *devices);
 void hotplug_write(struct json_writer *w, const struct hotplug *hotplug);
+void mmds_config_write(struct json_writer *w, const struct devices *devices);
 void entropy_write(struct json_writer *w, const struct rng_config *entropy);
 
 /* The whole. */

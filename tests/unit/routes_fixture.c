@@ -46,6 +46,7 @@ int routes_tear_down(void **state)
     free(f->response.body);
     free(f->api.serial.out_path);
     mmds_store_destroy(f->api.mmds);
+    mmds_tokens_destroy(f->api.mmds_http.tokens);
     /* Metrics are the process's and must not know a machine that is gone. */
     metrics_start(f->api.loop, NULL);
     machine_destroy(f->machine);

@@ -49,6 +49,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
 
     free(f->api.serial.out_path);
+    mmds_tokens_destroy(f->api.mmds_http.tokens);
     machine_destroy(f->machine);
     loop_destroy(f->api.loop);
     assert_int_equal(chdir("/"), 0);
@@ -116,6 +117,32 @@ static void test_config_file_makes_interfaces_and_the_socket_device(void **state
     assert_int_equal(net->mtu, 1400);
     assert_int_equal(vsock_config(f->machine->devices.vsock)->guest_cid, 3);
     assert_string_equal(vsock_config(f->machine->devices.vsock)->uds_path, "v");
+}
+
+static void test_config_file_lets_guests_reach_the_metadata(void **state)
+{
+    struct fixture *f = *state;
+    const struct devices *devices = &f->machine->devices;
+
+    assert_runs(f, "{" MINIMAL ",\"mmds-config\":{\"network_interfaces\":[\"b\"],\"version\":"
+                   "\"V2\",\"ipv4_address\":\"169.254.1.2\",\"imds_compat\":true},"
+                   "\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t0\"},"
+                   "{\"iface_id\":\"b\",\"host_dev_name\":\"t1\"}]}");
+    assert_int_equal(devices->mmds->address, 0xa9fe0102);
+    assert_null(devices->mmds_endpoint[0]);
+    assert_non_null(devices->mmds_endpoint[1]);
+    assert_int_equal(f->api.mmds_http.version, MMDS_V2);
+    assert_true(f->api.mmds_http.imds_compat);
+}
+
+static void test_config_file_refuses_metadata_without_interfaces(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_refused(f, "{" MINIMAL ",\"mmds-config\":{\"network_interfaces\":[]}}",
+                   "c.json: MMMDS config error: The list of network interface IDs that allow "
+                   "forwarding MMDS requests is empty.");
+    assert_int_equal(f->machine->starts, 0);
 }
 
 static void test_config_file_makes_persistent_memory(void **state)
@@ -202,22 +229,6 @@ static void test_config_file_says_what_is_wrong_and_where(void **state)
         assert_refused(f, cases[i][0], cases[i][1]);
 }
 
-static void test_config_file_refuses_devices_that_are_not_built(void **state)
-{
-    static const char *const sections[] = {
-        "\"mmds-config\":{}",
-    };
-    struct fixture *f = *state;
-    char text[200];
-
-    for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
-        snprintf(text, sizeof(text), "{" MINIMAL ",%s}", sections[i]);
-        assert_true(run(f, text) < 0);
-        assert_non_null(strstr(f->e.text, "not supported yet by this version of Mayfly"));
-    }
-    assert_int_equal(f->machine->starts, 0);
-}
-
 static void test_config_file_refusals_name_the_section(void **state)
 {
     struct fixture *f = *state;
@@ -291,13 +302,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_config_file_configures_and_starts),
         TEST(test_config_file_makes_interfaces_and_the_socket_device),
+        TEST(test_config_file_lets_guests_reach_the_metadata),
+        TEST(test_config_file_refuses_metadata_without_interfaces),
         TEST(test_config_file_makes_persistent_memory),
         TEST(test_config_file_makes_memory_that_can_be_plugged),
         TEST(test_config_file_with_two_persistent_roots_is_refused),
         TEST(test_config_file_has_defaults_for_the_machine),
         TEST(test_config_file_lets_unknown_keys_and_null_sections_be),
         TEST(test_config_file_says_what_is_wrong_and_where),
-        TEST(test_config_file_refuses_devices_that_are_not_built),
         TEST(test_config_file_refusals_name_the_section),
         TEST(test_config_file_takes_the_cpu_template_from_a_file),
         TEST(test_config_file_read_gives_whole_files_and_reasons),

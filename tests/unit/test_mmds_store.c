@@ -152,6 +152,100 @@ static void test_mmds_store_patch_without_memory_changes_nothing(void **state)
     mmds_store_destroy(store);
 }
 
+/* ---- what a guest sees ---- */
+
+static void assert_finds(const struct mmds_store *store, const char *path, enum mmds_format format,
+                         int rc, const char *want)
+{
+    char *text = NULL;
+    size_t len;
+
+    assert_int_equal(mmds_store_find(store, path, strlen(path), format, &text, &len), rc);
+    if (rc == 0) {
+        assert_int_equal(len, strlen(want));
+        assert_string_equal(text, want);
+    }
+    free(text);
+}
+
+static void test_mmds_store_finds_values_by_path(void **state)
+{
+    static const struct {
+        const char *path, *json, *imds; /* NULL: none of that form; "-": nothing there */
+    } cases[] = {
+        {"/",
+         "{\"a\":{\"B\":\"x\",\"b\":{},\"c\":[\"p\",{\"q\":1}]},\"n\":null,\"s/t\":\"u\",\"~\":2}",
+         "a/\nn\ns/t\n~"},
+        {"/a", "{\"B\":\"x\",\"b\":{},\"c\":[\"p\",{\"q\":1}]}", "B\nb/\nc"},
+        {"/a/", "{\"B\":\"x\",\"b\":{},\"c\":[\"p\",{\"q\":1}]}", "B\nb/\nc"},
+        {"//a///B//", "\"x\"", "x"},
+        {"/a/b", "{}", ""},
+        {"/a/c", "[\"p\",{\"q\":1}]", NULL},
+        {"/a/c/0", "\"p\"", "p"},
+        {"/a/c/1/q", "1", NULL},
+        {"/n", "null", NULL},
+        {"/s~1t", "\"u\"", "u"},
+        {"/~0", "2", NULL},
+        {"/~", "2", NULL},
+        {"/s/t", "-", NULL},
+        {"/a/c/2", "-", NULL},
+        {"/a/c/00", "-", NULL},
+        {"/a/c/+0", "-", NULL},
+        {"/a/c/18446744073709551616", "-", NULL},
+        {"/a/c/x", "-", NULL},
+        {"/a/B/x", "-", NULL},
+        {"/A", "-", NULL},
+        {"/a?x=1", "-", NULL},
+    };
+    struct mmds_store *store = store_with(
+        1000,
+        "{\"s/t\":\"u\",\"~\":2,\"n\":null,\"a\":{\"c\":[\"p\",{\"q\":1}],\"b\":{},\"B\":\"x\"}}");
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        bool there = strcmp(cases[i].json, "-") != 0;
+
+        assert_finds(store, cases[i].path, MMDS_JSON, there ? 0 : -ENOENT, cases[i].json);
+        assert_finds(store, cases[i].path, MMDS_IMDS,
+                     !there           ? -ENOENT
+                     : !cases[i].imds ? -ENOTSUP
+                                      : 0,
+                     cases[i].imds);
+    }
+    mmds_store_destroy(store);
+}
+
+static void test_mmds_store_finds_numbers_as_numbers_and_nulls_in_strings(void **state)
+{
+    struct mmds_store *store = store_with(
+        1000, "{\"big\":18446744073709551615,\"f\":12.12,\"b\":false,\"z\":\"a\\u0000b\"}");
+    char *text;
+    size_t len;
+
+    (void)state;
+    assert_finds(store, "/big", MMDS_JSON, 0, "18446744073709551615");
+    assert_finds(store, "/big", MMDS_IMDS, -ENOTSUP, NULL);
+    assert_finds(store, "/f", MMDS_JSON, 0, "12.12");
+    assert_finds(store, "/f", MMDS_IMDS, -ENOTSUP, NULL);
+    assert_finds(store, "/b", MMDS_IMDS, -ENOTSUP, NULL);
+    assert_int_equal(mmds_store_find(store, "/z", 2, MMDS_IMDS, &text, &len), 0);
+    assert_int_equal(len, 3);
+    assert_memory_equal(text, "a\0b", 4);
+    free(text);
+    mmds_store_destroy(store);
+}
+
+static void test_mmds_store_is_null_to_a_guest_until_put(void **state)
+{
+    struct mmds_store *store = store_with(100, NULL);
+
+    (void)state;
+    assert_finds(store, "/", MMDS_JSON, 0, "null");
+    assert_finds(store, "/", MMDS_IMDS, -ENOTSUP, NULL);
+    assert_finds(store, "/a", MMDS_JSON, -ENOENT, NULL);
+    mmds_store_destroy(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +255,9 @@ int main(void)
         cmocka_unit_test(test_mmds_store_counts_compact_text_against_its_limit),
         cmocka_unit_test(test_mmds_store_refuses_what_is_not_json_unchanged),
         cmocka_unit_test(test_mmds_store_patch_without_memory_changes_nothing),
+        cmocka_unit_test(test_mmds_store_finds_values_by_path),
+        cmocka_unit_test(test_mmds_store_finds_numbers_as_numbers_and_nulls_in_strings),
+        cmocka_unit_test(test_mmds_store_is_null_to_a_guest_until_put),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
