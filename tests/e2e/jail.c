@@ -126,9 +126,8 @@ const char *jail_place(const struct jail *jail, const char *file)
     return name;
 }
 
-/* The whole command line; lives as long as the test. */
-static const char *const *command(const struct jail *jail, const char *const *options,
-                                  const char *const *monitor_args)
+const char *const *jail_command(const struct jail *jail, const char *const *options,
+                                const char *const *monitor_args)
 {
     static const char *numbers[2];
     const char **argv = calloc(ARGS_MAX, sizeof(*argv));
@@ -150,7 +149,7 @@ static const char *const *command(const struct jail *jail, const char *const *op
 struct vm *jail_start(const struct jail *jail, const char *const *options,
                       const char *const *monitor_args)
 {
-    struct process_spec spec = {.argv = command(jail, options, monitor_args),
+    struct process_spec spec = {.argv = jail_command(jail, options, monitor_args),
                                 .in = PROCESS_PIPE,
                                 .out = PROCESS_PIPE,
                                 .err = PROCESS_PIPE};
@@ -160,7 +159,7 @@ struct vm *jail_start(const struct jail *jail, const char *const *options,
 struct process *jail_run(const struct jail *jail, const char *const *options,
                          const char *const *monitor_args)
 {
-    struct process_spec spec = {.argv = command(jail, options, monitor_args),
+    struct process_spec spec = {.argv = jail_command(jail, options, monitor_args),
                                 .in = PROCESS_NULL,
                                 .out = PROCESS_PIPE,
                                 .err = PROCESS_PIPE};

@@ -33,9 +33,13 @@ void jail_make_root(const struct jail *jail);
 const char *jail_place(const struct jail *jail, const char *file);
 
 /*
- * A jailed monitor that takes requests. Both lists end with NULL, and may be NULL: more options of
- * the jailer, and what the monitor gets. Its standard streams are pipes.
+ * The jailer's whole command line. Both lists end with NULL, and may be NULL: more options of the
+ * jailer, and what the monitor gets.
  */
+const char *const *jail_command(const struct jail *jail, const char *const *options,
+                                const char *const *monitor_args);
+
+/* A jailed monitor that takes requests; its standard streams are pipes. */
 struct vm *jail_start(const struct jail *jail, const char *const *options,
                       const char *const *monitor_args);
 

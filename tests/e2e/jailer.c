@@ -5,6 +5,7 @@
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/jail.h"
 #include "tests/e2e/linux.h"
+#include "tests/support/clock.h"
 #include "tests/support/files.h"
 
 #include <errno.h>
@@ -152,6 +153,36 @@ E2E(the_monitor_counts_its_start_from_the_jailers, TINY | JAIL)
     if (wall < 100 || wall > 60000000 || cpu < 100 || cpu > 60000000)
         FAIL("the start took %lld us, of these %lld on the processor", (long long)wall,
              (long long)cpu);
+}
+
+/* A guest's 64 KiB on a terminal that has room for a few, and log lines among them. */
+E2E(a_terminal_that_nobody_reads_does_not_stop_a_jailed_monitor, TINY | JAIL)
+{
+    struct jail *jail = jail_new_running("firecracker");
+    const char *kernel = jail_place(jail, bare_guest(BARE_FLOOD));
+    const char *options[] = {NULL};
+    const char *const *argv = jail_command(jail, options, NULL);
+    struct process_spec spec = {
+        .argv = argv, .in = PROCESS_TERMINAL, .out = PROCESS_TERMINAL, .err = PROCESS_PIPE};
+    struct process p;
+    struct api_answer a;
+    CHECK_INT(process_start(&p, &spec), 0);
+    jail_wait_for_socket(jail);
+    CHECK(!(fcntl(p.slave, F_GETFL) & O_NONBLOCK)); /* the starter's stays as it was */
+    const char *boot = text_format("{\"kernel_image_path\":\"%s\"}", kernel);
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_INT(api_request(jail->socket, "GET", "/", NULL, &a, e2e_ms(VM_MS)), API_ANSWERED);
+    CHECK_INT(api_request(jail->socket, "PUT", "/boot-source", boot, &a, e2e_ms(VM_MS)),
+              API_ANSWERED);
+    CHECK_INT(api_request(jail->socket, "PUT", "/actions", "{\"action_type\":\"InstanceStart\"}",
+                          &a, e2e_ms(VM_MS)),
+              API_ANSWERED);
+    CHECK_INT(a.status, 204);
+    int64_t deadline = clock_ms() + e2e_ms(VM_MS);
+    while (proc_status(p.pid, "State")[0] != 'Z' && clock_left(deadline))
+        clock_sleep(20);
+    CHECK(process_wait(&p, e2e_ms(VM_MS)));
+    CHECK_INT(p.status, 0);
 }
 
 /* ---- what it has ---- */

@@ -21,7 +21,8 @@ struct vm *vm_new(const char *const *args);
 /* The same with more said; `dir` and `program` are filled in. The monitor may have ended: ask. */
 struct vm *vm_spawn(struct monitor_spec spec);
 
-/* A monitor that another program starts: by this command, with its socket there; it must come up. */
+/* A monitor that another program starts: by this command, with its socket there; it must come up.
+ */
 struct vm *vm_launch(const struct process_spec *command, const char *socket);
 
 /* PUT, PATCH or GET that must succeed. Bodies are printf formats. */

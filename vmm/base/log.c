@@ -61,7 +61,8 @@ void log_set_options(const struct log_options *options)
 
 /*
  * A terminal that nobody reads has room for a byte, says poll, and then makes a line wait. Its
- * description is shared with whoever started us, so we open one of our own that does not wait.
+ * description is shared with whoever started us, so we open one of our own that does not wait. In a
+ * jail, where there is no /proc, the jailer has done so.
  */
 static int standard_output(void)
 {
@@ -88,7 +89,7 @@ int log_set_path(const char *path, struct err *e)
     if (logger.fd != STDOUT_FILENO)
         close(logger.fd);
     logger.fd = fd;
-    logger.may_block = fd == STDOUT_FILENO;
+    logger.may_block = !(fcntl(fd, F_GETFL) & O_NONBLOCK);
     pthread_mutex_unlock(&logger.lock);
     return 0;
 }

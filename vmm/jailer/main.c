@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c: the jailer's program: a clean process, options, then the jail in the order in which it
- * closes. A failure at any point removes what was made, says one sentence and ends with 1.
+ * closes. A failure at any point removes what was made, says one sentence and ends with 1. By
+ * _exit(): nothing is buffered, and a leak checker would want the /proc that is gone.
  */
 #include "vmm/jailer/cgroup.h"
 #include "vmm/jailer/isolate.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,7 +31,7 @@ static _Noreturn void fail(struct err *e, struct undo *u)
     print(STDERR_FILENO, "Jailer error: ");
     print(STDERR_FILENO, e->text);
     print(STDERR_FILENO, "\n");
-    exit(1);
+    _exit(1);
 }
 
 /*
@@ -49,6 +49,28 @@ static int clean_descriptors(struct err *e)
     return 0;
 }
 
+/*
+ * A terminal that nobody reads makes whoever writes to it wait, unless its description is one that
+ * does not; and that one is shared with the starter. The monitor opens one of its own by /proc, of
+ * which the jail has none: so it gets one from here. Where that fails it lives with what there is.
+ */
+static void open_own_terminals(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int access = fcntl(fd, F_GETFL) & O_ACCMODE, own;
+        char path[32];
+
+        if (!isatty(fd))
+            continue;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        own = open(path, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (own < 0)
+            continue;
+        dup2(own, fd);
+        close(own);
+    }
+}
+
 static int open_null(struct launch *l, struct err *e)
 {
     l->null_fd = open("/dev/null", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -63,6 +85,7 @@ static int build(struct launch *l, struct tree *t, struct undo *u, struct err *e
     const struct jailer_options *o = l->o;
     int ret = o->netns ? isolate_join_netns(o->netns, e) : 0;
 
+    open_own_terminals();
     if (ret == 0 && o->daemonize)
         ret = open_null(l, e);
     if (ret == 0)
@@ -85,13 +108,13 @@ int main(int argc, char **argv)
         fail(&e, &undo);
     if (options.action == JAILER_SHOW_HELP) {
         print(STDOUT_FILENO, jailer_options_help());
-        return 0;
+        _exit(0);
     }
     if (options.action == JAILER_SHOW_VERSION) {
         print(STDOUT_FILENO, "Jailer v" FIRECRACKER_VERSION "\nMayfly v" MAYFLY_VERSION "\n");
-        return 0;
+        _exit(0);
     }
     if (build(&l, &tree, &undo, &e) || launch(&l, &e))
         fail(&e, &undo);
-    return 0;
+    _exit(0);
 }

@@ -37,7 +37,8 @@ void stream_from_fd(struct stream *stream, int fd, bool for_reading)
         stream->kind = STREAM_SOCKET;
     } else if (S_ISFIFO(st.st_mode) || stream->terminal) {
         own = reopen_nonblocking(fd, for_reading ? O_RDONLY : O_WRONLY);
-        stream->kind = own < 0 ? STREAM_POLLED : STREAM_NONBLOCK;
+        stream->kind =
+            own < 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK) ? STREAM_POLLED : STREAM_NONBLOCK;
         stream->fd = own < 0 ? fd : own;
         stream->owned = own >= 0;
     }
