@@ -5,12 +5,16 @@
 #include "tests/support/files.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* A jailer that must fail and leave nothing where jails are made. */
@@ -139,6 +143,70 @@ E2E(a_file_that_is_no_program_is_told, HOST | JAIL | SANITIZER)
     struct jail *jail = jail_new("firecracker");
     CHECK_INT(files_write(jail->exec, "no program", 10), 0);
     fails_cleanly(jail, NULL, "Failed to exec into Firecracker: Exec format error (os error 8)");
+}
+
+/* Makes one system call fail, for the program and all its children. */
+static int forbid(void *arg)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, *(const unsigned *)arg, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(*code), .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+E2E(whichever_system_call_fails_it_is_told_in_a_sentence_and_nothing_is_left, HOST | JAIL)
+{
+    static const struct {
+        unsigned number;
+        const char *part;
+    } calls[] = {
+        {SYS_close_range, "Failed to call close range syscall"},
+        {SYS_setns, "Failed to join network namespace"},
+        {SYS_mkdirat, "Failed to create directory "},
+        {SYS_sendfile, "Failed to copy "},
+        {SYS_fchown, "Failed to copy "},
+        {SYS_fchmod, "Failed to copy "},
+        {SYS_mknodat, "Failed to create /dev/net/tun via mknod inside the jail"},
+        {SYS_fchownat, "Failed to change owner for /dev/net/tun"},
+        {SYS_unshare, "Failed to unshare into new mount namespace"},
+        {SYS_mount, "Failed to change the propagation type to slave"},
+        {SYS_chdir, "Failed to chdir into chroot directory"},
+        {SYS_pivot_root, "Failed to pivot root"},
+        {SYS_umount2, "Failed to unmount the old jail root"},
+        {SYS_pipe2, "Failed to daemonize"},
+        {SYS_clone, "Failed to daemonize"},
+        {SYS_dup2, "Failed to duplicate fd"},
+        {SYS_prlimit64, "Failed to set limit for resource: number of file descriptors"},
+        {SYS_setgroups, "Failed to become group 2345"},
+        {SYS_setresgid, "Failed to become group 2345"},
+        {SYS_setresuid, "Failed to become user 1234"},
+    };
+    struct jail *jail = jail_new("firecracker");
+    const char *options[] = {"--daemonize", "--new-pid-ns", "--netns", "/proc/self/ns/net", NULL};
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+        unsigned number = calls[i].number;
+        struct process_spec spec = {.argv = jail_command(jail, options, NULL),
+                                    .out = PROCESS_PIPE,
+                                    .err = PROCESS_PIPE,
+                                    .prepare = forbid,
+                                    .prepare_arg = &number};
+        struct process p;
+        CHECK_INT(process_start(&p, &spec), 0);
+        CHECK(process_wait(&p, e2e_ms(VM_MS)));
+        if (!WIFEXITED(p.status) || WEXITSTATUS(p.status) != 1)
+            FAIL("system call %u: %s", number, process_how(&p));
+        CHECK_HAS(text_str(&p.err_text), calls[i].part);
+        CHECK_HAS(text_str(&p.err_text), ": Operation not permitted (os error 1)\n");
+        if (*names_in(jail->base))
+            FAIL("system call %u: left %s", number, names_in(jail->base));
+        process_end(&p);
+    }
 }
 
 /* ---- jails ---- */

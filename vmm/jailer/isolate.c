@@ -29,8 +29,11 @@ static int failed(struct err *e, const char *what)
     return err_set(e, -errno, "Failed to %s: %s", what, err_os(-errno));
 }
 
-int isolate_enter_root(const char *root, struct err *e)
+int isolate_enter_root(const char *root, int *outside, struct err *e)
 {
+    *outside = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (*outside < 0)
+        return err_set(e, -errno, "Failed to open file /proc/self/ns/mnt: %s", err_os(-errno));
     if (unshare(CLONE_NEWNS) < 0)
         return failed(e, "unshare into new mount namespace");
     if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
@@ -48,4 +51,10 @@ int isolate_enter_root(const char *root, struct err *e)
     if (chdir("/") < 0)
         return failed(e, "change current directory");
     return 0;
+}
+
+void isolate_leave_root(int outside)
+{
+    if (outside >= 0)
+        (void)setns(outside, CLONE_NEWNS);
 }

@@ -24,10 +24,15 @@ static void print(int fd, const char *text)
     (void)!write(fd, text, strlen(text)); /* nobody to tell of a failure */
 }
 
+/* What there is to take back when the jailer fails. */
+static struct undo undo;
+static int outside = -1; /* the mount namespace of before */
+
 /* Says why and ends, having removed what there was. */
-static _Noreturn void fail(struct err *e, struct undo *u)
+static _Noreturn void fail(const struct err *e)
 {
-    undo_all(u);
+    isolate_leave_root(outside);
+    undo_all(&undo);
     print(STDERR_FILENO, "Jailer error: ");
     print(STDERR_FILENO, e->text);
     print(STDERR_FILENO, "\n");
@@ -80,7 +85,7 @@ static int open_null(struct launch *l, struct err *e)
 }
 
 /* Everything that needs the host's files, then the door. */
-static int build(struct launch *l, struct tree *t, struct undo *u, struct err *e)
+static int build(struct launch *l, struct tree *t, struct err *e)
 {
     const struct jailer_options *o = l->o;
     int ret = o->netns ? isolate_join_netns(o->netns, e) : 0;
@@ -89,10 +94,10 @@ static int build(struct launch *l, struct tree *t, struct undo *u, struct err *e
     if (ret == 0 && o->daemonize)
         ret = open_null(l, e);
     if (ret == 0)
-        ret = tree_create(t, o, u, e);
+        ret = tree_create(t, o, &undo, e);
     if (ret == 0)
-        ret = cgroup_join(o, t->name, u, e);
-    return ret ? ret : isolate_enter_root(t->root, e);
+        ret = cgroup_join(o, t->name, &undo, e);
+    return ret ? ret : isolate_enter_root(t->root, &outside, e);
 }
 
 int main(int argc, char **argv)
@@ -100,12 +105,11 @@ int main(int argc, char **argv)
     static struct jailer_options options;
     static struct tree tree;
     static struct err e;
-    struct undo undo = {NULL};
     struct launch l = {
         .o = &options, .tree = &tree, .null_fd = -1, .start_us = now_ns() / NSEC_PER_USEC};
 
     if (clean_descriptors(&e) || jailer_options_parse(&options, argc, argv, &e))
-        fail(&e, &undo);
+        fail(&e);
     if (options.action == JAILER_SHOW_HELP) {
         print(STDOUT_FILENO, jailer_options_help());
         _exit(0);
@@ -114,7 +118,7 @@ int main(int argc, char **argv)
         print(STDOUT_FILENO, "Jailer v" FIRECRACKER_VERSION "\nMayfly v" MAYFLY_VERSION "\n");
         _exit(0);
     }
-    if (build(&l, &tree, &undo, &e) || launch(&l, &e))
-        fail(&e, &undo);
+    if (build(&l, &tree, &e) || launch(&l, &e))
+        fail(&e);
     _exit(0);
 }
