@@ -350,7 +350,8 @@ int vhost_user_receive(struct vhost_user *conn)
     return receive_until(conn, NULL);
 }
 
-int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call)
+/* The answer has come: 0. Else why it will not. */
+static int wait_for(struct vhost_user *conn, const struct vhost_user_call *call)
 {
     struct pollfd poll_fd = {.fd = conn->fd, .events = POLLIN};
     int rc = 0;
@@ -363,5 +364,14 @@ int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call)
         (void)poll(&poll_fd, 1, (int)((call->deadline_ns - now) / NSEC_PER_MSEC) + 1);
         rc = receive_until(conn, call);
     }
-    return rc ? rc : call->rc;
+    return rc;
+}
+
+int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call)
+{
+    int rc = wait_for(conn, call);
+
+    if (rc)
+        vhost_user_end(conn, rc);
+    return call->rc;
 }

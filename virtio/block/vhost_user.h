@@ -165,7 +165,8 @@ int vhost_user_ask_config(struct vhost_user *conn, struct vhost_user_call *call,
  */
 int vhost_user_receive(struct vhost_user *conn) __must_check;
 
-/* Waits for one answer: 0, its rc, or -ETIMEDOUT after its deadline. */
+/* Waits for one answer and returns its rc. Without one, -ETIMEDOUT after its deadline for example,
+ * the connection has ended: the call is over in any case. */
 int vhost_user_wait(struct vhost_user *conn, struct vhost_user_call *call) __must_check;
 
 #endif
