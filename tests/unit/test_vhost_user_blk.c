@@ -548,6 +548,33 @@ static void test_vhost_user_blk_pause_ends_only_when_requests_taken_are_returned
     tear_down(&f);
 }
 
+static void test_vhost_user_blk_resume_before_the_ring_has_stopped_starts_it_again(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    create(&f, (struct vhost_server_options){0}, BLK_CACHE_UNSAFE);
+    start(&f);
+    settle(&f);
+    virtio_dev_quiesce(f.dev);
+    virtio_dev_resume(f.dev);
+    settle(&f);
+    assert_true(virtio_dev_is_idle(f.dev));
+    assert_true(f.server.started);
+    assert_int_equal(f.server.count[GET_BASE], 1);
+    expect_works(&f, 1, 1);
+
+    virtio_dev_quiesce(f.dev);
+    virtio_dev_resume(f.dev);
+    virtio_dev_quiesce(f.dev);
+    settle(&f);
+    assert_true(virtio_dev_is_idle(f.dev));
+    assert_false(f.server.started);
+    virtio_dev_resume(f.dev);
+    expect_works(&f, 2, 2);
+    tear_down(&f);
+}
+
 static void test_vhost_user_blk_driver_may_reset_and_start_again(void **state)
 {
     struct fixture f;
@@ -779,6 +806,7 @@ int main(void)
         cmocka_unit_test(test_vhost_user_blk_driver_without_a_queue_starts_nothing),
         cmocka_unit_test(test_vhost_user_blk_pause_stops_the_ring_and_resume_goes_on_where_it_was),
         cmocka_unit_test(test_vhost_user_blk_pause_ends_only_when_requests_taken_are_returned),
+        cmocka_unit_test(test_vhost_user_blk_resume_before_the_ring_has_stopped_starts_it_again),
         cmocka_unit_test(test_vhost_user_blk_driver_may_reset_and_start_again),
         cmocka_unit_test(test_vhost_user_blk_reset_by_a_vcpu_waits_for_the_back_end),
         cmocka_unit_test(test_vhost_user_blk_death_of_the_back_end_stops_the_device),

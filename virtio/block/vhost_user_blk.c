@@ -50,6 +50,7 @@ struct vhost_user_blk {
     struct blk_config_space space;
 
     enum ring ring;
+    bool restart;        /* resumed before it had stopped: start it again then */
     uint16_t base;       /* while draining: where the ring stopped */
     uint64_t drained_by; /* then: ns, when it must have ended */
     int call_fd;         /* the back end's interrupts; its counter is never read */
@@ -99,6 +100,7 @@ static const char *fault(int rc)
     }
 }
 
+/* The ring stands still; whoever waited for that, waits no more. */
 static void stopped(struct vhost_user_blk *blk)
 {
     bool was_asked = blk->ring == RING_STOPPING || blk->ring == RING_DRAINING;
@@ -168,6 +170,19 @@ static int start_ring(struct vhost_user_blk *blk)
     return rc;
 }
 
+static void resume(struct virtio_dev *dev)
+{
+    struct vhost_user_blk *blk = to_blk(dev);
+    int rc;
+
+    blk->restart = blk->ring == RING_STOPPING || blk->ring == RING_DRAINING;
+    if (blk->restart)
+        return;
+    rc = start_ring(blk);
+    if (rc)
+        lose(blk, rc);
+}
+
 static uint16_t used_index(const struct vhost_user_blk *blk)
 {
     uint16_t index = 0;
@@ -190,6 +205,8 @@ static void look_at_used_ring(struct vhost_user_blk *blk)
         return;
     queue->next_avail = queue->next_used = blk->base;
     stopped(blk);
+    if (blk->restart && !blk->dev.broken)
+        resume(&blk->dev);
 }
 
 /* Wakes us for whatever has to happen first. Loop thread. */
@@ -361,6 +378,7 @@ static void quiesce(struct virtio_dev *dev)
     struct vhost_user_blk *blk = to_blk(dev);
     int rc;
 
+    blk->restart = false;
     if (blk->ring != RING_RUNNING)
         return;
     start_polling(blk); /* the activation may just have been */
@@ -373,15 +391,6 @@ static void quiesce(struct virtio_dev *dev)
     blk->ring = RING_STOPPING;
     virtio_dev_op_begin(dev);
     arm_timer(blk);
-}
-
-static void resume(struct virtio_dev *dev)
-{
-    struct vhost_user_blk *blk = to_blk(dev);
-    int rc = start_ring(blk);
-
-    if (rc)
-        lose(blk, rc);
 }
 
 static void destroy(struct virtio_dev *dev)
