@@ -40,29 +40,6 @@ E2E(a_jailed_monitor_runs_a_guest_with_a_disk_that_it_is_told_of_from_outside, T
     disk_holds(disk, 0, 4 * SECTORS_PER_MIB, 5); /* placed by a hard link: it is the same file */
 }
 
-E2E(a_jailed_monitor_boots_linux_with_a_disk_and_a_file_for_its_log, LINUX | JAIL)
-{
-    struct jail *jail = jail_new_running("firecracker");
-    const char *disk = disk_new("disk", 4);
-    const char *kernel = jail_place(jail, e2e_guest(REFERENCE_ELF));
-    const char *initrd = jail_place(jail, e2e_guest(TEST_INITRD));
-    const char *args[] = {"--log-path", "/log", "--metrics-path", "/metrics", NULL};
-    disk_fill(disk, 0, SECTORS_PER_MIB, 3);
-    jail_place(jail, disk);
-    struct vm *vm = jail_start(jail, NULL, args);
-    linux_machine(vm, 2, 128);
-    linux_drive(vm, "d", "/disk", ",\"io_engine\":\"Async\"");
-    vm_put(vm, "/boot-source",
-           "{\"kernel_image_path\":\"%s\",\"initrd_path\":\"%s\",\"boot_args\":\"" LINUX_ARGS "\"}",
-           kernel, initrd);
-    vm_start(vm);
-    vm_expect(vm, "READY\n");
-    CHECK_INT(number_of(disk_line(vm, "vda"), "sectors"), 8192);
-    linux_leave(vm, "reboot");
-    vm_exits(vm, 0);
-    CHECK_HAS(names_in(jail->root), "log metrics ");
-}
-
 E2E(a_jail_has_the_name_of_the_executable_whatever_that_is, HOST | JAIL)
 {
     struct jail *jail = jail_new_running("monitor-1.2_x");
@@ -336,6 +313,36 @@ static const char *new_netns(void)
     if (waitpid(child, &status, 0) != child || status != 0)
         e2e_skip("cannot make a network namespace with a tap here");
     return path;
+}
+
+/* Everything that a monitor opens, at once, as a user who may open nothing else. */
+E2E(a_jailed_monitor_boots_linux_with_a_disk_a_tap_and_a_socket, LINUX | JAIL)
+{
+    struct jail *jail = jail_new_running("firecracker");
+    const char *disk = disk_new("disk", 4);
+    const char *kernel = jail_place(jail, e2e_guest(REFERENCE_ELF));
+    const char *initrd = jail_place(jail, e2e_guest(TEST_INITRD));
+    const char *options[] = {"--netns", new_netns(), "--resource-limit", "no-file=256", NULL};
+    const char *args[] = {"--log-path", "/log", "--metrics-path", "/metrics", NULL};
+    disk_fill(disk, 0, SECTORS_PER_MIB, 3);
+    jail_place(jail, disk);
+    struct vm *vm = jail_start(jail, options, args);
+    linux_machine(vm, 2, 128);
+    linux_drive(vm, "d", "/disk", ",\"io_engine\":\"Async\"");
+    vm_put(vm, "/network-interfaces/e", "{\"iface_id\":\"e\",\"host_dev_name\":\"tap7\"}");
+    vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"v.sock\"}");
+    vm_put(vm, "/boot-source",
+           "{\"kernel_image_path\":\"%s\",\"initrd_path\":\"%s\",\"boot_args\":\"" LINUX_ARGS "\"}",
+           kernel, initrd);
+    vm_start(vm);
+    vm_expect(vm, "READY\n");
+    CHECK_HAS(ask(vm, "verify vda 2048 3"), "");
+    CHECK_HAS(ask(vm, "write vda 2048 4 4096"), "");
+    CHECK_HAS(ask(vm, "ls /sys/class/net"), "eth0");
+    linux_leave(vm, "reboot");
+    vm_exits(vm, 0);
+    disk_holds(disk, 4096, SECTORS_PER_MIB, 4);
+    CHECK_HAS(names_in(jail->root), "log metrics run v.sock ");
 }
 
 E2E(a_jailed_monitor_is_in_the_network_namespace_it_was_given_and_uses_its_tap, HOST | JAIL)
