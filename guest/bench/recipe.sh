@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Programs for the host: what a boot is measured against, a stopwatch, and the other end of
-# test-init's disk commands. Read by guest/build.
+# Programs for the host: what a boot is measured against, a stopwatch, the other end of test-init's
+# disk commands, and that of the tiny guest's frames and sockets. Read by guest/build.
 
-bench_programs=(floor kfloor stopwatch pattern netpeer vsockpeer)
+bench_programs=(floor kfloor stopwatch pattern netpeer vsockpeer wire hostcost)
 
 recipe_digest()
 {

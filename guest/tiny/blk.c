@@ -40,27 +40,25 @@ static void blk_add(struct virtio *dev, unsigned int slot, uint32_t type, uint64
     if (len)
         chain[n++] = (struct buffer){data, len, type == BLK_IN};
     chain[n++] = (struct buffer){(const void *)&statuses[slot], 1, 1};
-    virtio_add(dev, (uint16_t)(slot * CHAIN), chain, n);
+    virtio_add(&dev->queue[0], (uint16_t)(slot * CHAIN), chain, n);
 }
 
 /* One request, to its end. Returns its status byte, or -1 if the device does not answer. */
 static int blk_do(struct virtio *dev, uint32_t type, uint64_t sector, uint8_t *data, uint32_t len)
 {
     blk_add(dev, 0, type, sector, data, len);
-    virtio_kick(dev);
-    return virtio_wait(dev) < 0 ? -1 : statuses[0];
+    virtio_kick(dev, &dev->queue[0]);
+    return virtio_wait(dev, &dev->queue[0], NULL) < 0 ? -1 : statuses[0];
 }
 
 static int blk_start(struct virtio *dev, uint64_t *sectors)
 {
     uint64_t base = virtio_find((unsigned int)option("dev", 0));
 
-    if (virtio_start(dev, base, BLK_FEATURE_RO | BLK_FEATURE_FLUSH | FEATURE_EVENT_IDX, QUEUE_MAX))
+    if (virtio_start(dev, base, DEVICE_BLK, BLK_FEATURE_RO | BLK_FEATURE_FLUSH | FEATURE_EVENT_IDX,
+                     1, QUEUE_MAX))
         return -1;
-    if (read32(base + MMIO_DEVICE_ID) != DEVICE_BLK) {
-        print("BLK device %u is not a disk\n", option("dev", 0));
-        return -1;
-    }
+    virtio_go(dev);
     *sectors = read32(base + MMIO_CONFIG) | (uint64_t)read32(base + MMIO_CONFIG + 4) << 32;
     return 0;
 }
@@ -124,15 +122,6 @@ static uint64_t random_sector(uint64_t capacity)
     return pattern_mix(++state) % (capacity / (BLOCK / SECTOR_SIZE)) * (BLOCK / SECTOR_SIZE);
 }
 
-static void report(const char *what, uint64_t cycles, uint64_t ops)
-{
-    uint64_t time = hundredths_of_us(cycles) / ops;
-
-    print("BLK ");
-    print(what);
-    print(" cycles/op %u us/op %u.%u%u\n", cycles / ops, time / 100, time / 10 % 10, time % 10);
-}
-
 /* Keeps `depth` requests of `len` bytes in flight until `ops` are done. */
 static int blk_run(struct virtio *dev, uint32_t type, unsigned int depth, uint32_t len,
                    uint64_t ops, uint64_t capacity)
@@ -143,9 +132,9 @@ static int blk_run(struct virtio *dev, uint32_t type, unsigned int depth, uint32
     for (; submitted < depth && submitted < ops; submitted++)
         blk_add(dev, (unsigned int)submitted, type, len == BLOCK ? random_sector(capacity) : next,
                 (uint8_t *)SCRATCH + submitted * BLOCK, len);
-    virtio_kick(dev);
+    virtio_kick(dev, &dev->queue[0]);
     while (done < ops) {
-        int first = virtio_wait(dev);
+        int first = virtio_wait(dev, &dev->queue[0], NULL);
         if (first < 0)
             return -1;
         head = (uint16_t)first;
@@ -160,8 +149,8 @@ static int blk_run(struct virtio *dev, uint32_t type, unsigned int depth, uint32
                         (uint8_t *)SCRATCH + slot * BLOCK, len);
                 submitted++;
             }
-        } while (virtio_poll(dev, &head));
-        virtio_kick(dev);
+        } while (virtio_poll(&dev->queue[0], &head, NULL));
+        virtio_kick(dev, &dev->queue[0]);
     }
     return 0;
 }
@@ -200,7 +189,7 @@ void mode_blk_bench(void)
             print("BLK a request failed\n");
             return;
         }
-        report(parts[i].name, rdtsc() - begin, parts[i].ops);
+        report("BLK", parts[i].name, rdtsc() - begin, parts[i].ops);
     }
     print("BLK done\n");
 }
@@ -214,19 +203,17 @@ void mode_rng(void)
     uint32_t len = (uint32_t)option("bytes", 16);
     struct virtio dev;
 
-    if (virtio_start(&dev, virtio_find((unsigned int)option("dev", 0)), 0, QUEUE_MAX))
+    if (virtio_start(&dev, virtio_find((unsigned int)option("dev", 0)), DEVICE_RNG, 0, 1,
+                     QUEUE_MAX))
         return;
-    if (read32(dev.base + MMIO_DEVICE_ID) != DEVICE_RNG) {
-        print("RNG device %u is no entropy device\n", option("dev", 0));
-        return;
-    }
-    virtio_add(&dev, 0, &(struct buffer){data, len, 1}, 1);
-    virtio_kick(&dev);
-    if (virtio_wait(&dev) < 0) {
+    virtio_go(&dev);
+    virtio_add(&dev.queue[0], 0, &(struct buffer){data, len, 1}, 1);
+    virtio_kick(&dev, &dev.queue[0]);
+    uint32_t got;
+    if (virtio_wait(&dev, &dev.queue[0], &got) < 0) {
         print("RNG no answer\n");
         return;
     }
-    uint32_t got = dev.used->ring[0].len;
     print("RNG %u bytes ", (uint64_t)got);
     for (uint32_t i = 0; i < got && i < len; i++)
         print("%x%x", (uint64_t)(data[i] >> 4), (uint64_t)(data[i] & 15));

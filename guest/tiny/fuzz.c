@@ -24,7 +24,7 @@
 #define EPISODE_OPS 96
 #define REPORT_OPS  10000
 
-struct queue {
+struct fuzz_queue {
     struct descriptor *desc, *indirect;
     volatile struct avail_ring *avail;
     volatile struct used_ring *used;
@@ -37,7 +37,7 @@ static struct fuzz {
     uint64_t resets, needs_reset, completions;
     int is_rng;
     uint16_t used_seen[QUEUES];
-    struct queue queues[QUEUES];
+    struct fuzz_queue queues[QUEUES];
 } fuzz;
 
 /* ---- dice ------------------------------------------------------------------------------------ */
@@ -178,7 +178,7 @@ static void noise(void)
 
 /* ---- queues nobody would make ---------------------------------------------------------------- */
 
-static void place_queue(struct queue *q, unsigned int n)
+static void place_queue(struct fuzz_queue *q, unsigned int n)
 {
     uint64_t at = SCRATCH + n * RING_SPACE;
 
@@ -197,7 +197,7 @@ static void set_address(uint64_t reg, uint64_t value)
 
 static void start_queue(unsigned int n)
 {
-    struct queue *q = &fuzz.queues[n];
+    struct fuzz_queue *q = &fuzz.queues[n];
 
     place_queue(q, n);
     fuzz.used_seen[n] = 0;
@@ -323,7 +323,7 @@ static void fill_chain(struct descriptor *table, uint16_t room, uint16_t head)
 }
 
 /* Hides a chain behind an indirect descriptor, whose table is itself not to be trusted. */
-static void make_indirect(struct queue *q, uint16_t head)
+static void make_indirect(struct fuzz_queue *q, uint16_t head)
 {
     uint16_t entries = (uint16_t)(2 + below(16));
 
@@ -339,7 +339,7 @@ static void make_indirect(struct queue *q, uint16_t head)
         q->indirect[below(entries)].flags |= DESC_INDIRECT;
 }
 
-static void offer_chain(struct queue *q)
+static void offer_chain(struct fuzz_queue *q)
 {
     uint16_t head = (uint16_t)below(q->size);
 
@@ -352,7 +352,7 @@ static void offer_chain(struct queue *q)
 }
 
 /* Changes what the device may be looking at right now. */
-static void change_under_its_feet(struct queue *q)
+static void change_under_its_feet(struct fuzz_queue *q)
 {
     uint16_t i = (uint16_t)below(q->size);
 
@@ -389,7 +389,7 @@ static void look_at_used(void)
 static void ring_operation(void)
 {
     unsigned int n = one_in(2) ? 0 : (unsigned int)below(QUEUES);
-    struct queue *q = &fuzz.queues[n];
+    struct fuzz_queue *q = &fuzz.queues[n];
 
     if (q->size == 0)
         return;
@@ -448,16 +448,18 @@ static int works_again(void)
     } header;
     static uint8_t data[512], status;
     const struct buffer chain[] = {{&header, 16, 0}, {data, 512, 1}, {&status, 1, 1}};
+    enum virtio_device_id kind = (enum virtio_device_id)read32(fuzz.base + MMIO_DEVICE_ID);
     struct virtio dev;
 
-    if (virtio_start(&dev, fuzz.base, 0, QUEUE_MAX))
+    if (virtio_start(&dev, fuzz.base, kind, 0, 1, QUEUE_MAX))
         return 0;
-    if (read32(fuzz.base + MMIO_DEVICE_ID) != DEVICE_BLK)
+    virtio_go(&dev);
+    if (kind != DEVICE_BLK)
         return 1;
     status = 0xff;
-    virtio_add(&dev, 0, chain, 3);
-    virtio_kick(&dev);
-    return virtio_wait(&dev) == 0 && status == 0;
+    virtio_add(&dev.queue[0], 0, chain, 3);
+    virtio_kick(&dev, &dev.queue[0]);
+    return virtio_wait(&dev, &dev.queue[0], NULL) == 0 && status == 0;
 }
 
 void mode_fuzz(void)

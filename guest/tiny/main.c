@@ -168,11 +168,16 @@ static uint64_t tsc_khz(void)
     return a && b && c ? (uint64_t)c * b / a / 1000 : 0;
 }
 
-uint64_t hundredths_of_us(uint64_t cycles)
+void report(const char *who, const char *what, uint64_t cycles, uint64_t ops)
 {
     uint64_t khz = tsc_khz();
+    uint64_t ns = khz ? cycles * 1000000 / khz / ops : 0;
 
-    return khz ? cycles * 100000 / khz : 0;
+    print(who);
+    print(" ");
+    print(what);
+    print(" cycles/op %u us/op %u.%u%u%u\n", cycles / ops, ns / 1000, ns / 100 % 10, ns / 10 % 10,
+          ns % 10);
 }
 
 /* ----
@@ -246,6 +251,7 @@ static const struct {
     {"blk-bench", mode_blk_bench}, {"rng", mode_rng},
     {"fuzz", mode_fuzz},           {"boot-timer", mode_boot_timer},
     {"triple", mode_triple},       {"cmdline", mode_cmdline},
+    {"net-bench", mode_net_bench}, {"vsock-bench", mode_vsock_bench},
 };
 
 /* Finds the command line by whichever protocol we were entered; the other's pointer is NULL. */

@@ -11,7 +11,7 @@ tiny_compile=(-std=c17 -ffreestanding -O2 -fno-pic -fno-stack-protector -fcf-pro
 
 recipe_digest()
 {
-    digest "$guest"/tiny/*.[chS] "$guest/tiny/tiny.ld" "$guest/init/pattern.h" \
+    digest "$guest"/tiny/*.[chS] "$guest/tiny/tiny.ld" "$guest/init/pattern.h" "$guest/bench/wire.h" \
         "$guest/tiny/recipe.sh" -- "$(gcc -dumpfullversion)"
 }
 
@@ -31,5 +31,6 @@ compile_tiny()
 {
     say "compiling $1"
     (cd "$guest/tiny" && gcc "${tiny_compile[@]}" "${tiny_link[@]}" -I "$guest/.." -T tiny.ld \
-        -Wl,--no-warn-rwx-segments "${@:2}" -o "$out/$1" start.S main.c virtio.c blk.c fuzz.c)
+        -Wl,--no-warn-rwx-segments "${@:2}" -o "$out/$1" start.S main.c virtio.c blk.c \
+        net.c vsock.c fuzz.c)
 }

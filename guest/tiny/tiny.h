@@ -74,8 +74,9 @@ uint64_t read_number(const char **text);
 /* Prints text in which %u is a uint64_t in decimal and %x one in hex, each taken in turn. */
 void print(const char *format, ...);
 
-/* Microseconds in hundredths for `cycles` of the TSC, or 0 where its frequency is not known. */
-uint64_t hundredths_of_us(uint64_t cycles);
+/* Prints "WHO WHAT cycles/op N us/op N.NNN"; the latter is 0 where the TSC's frequency is not
+   known. */
+void report(const char *who, const char *what, uint64_t cycles, uint64_t ops);
 
 /* Pulls the reset line: the end. */
 __attribute__((noreturn)) void reset_machine(void);
@@ -85,5 +86,7 @@ void mode_blk(void);
 void mode_blk_bench(void);
 void mode_rng(void);
 void mode_fuzz(void);
+void mode_net_bench(void);
+void mode_vsock_bench(void);
 
 #endif

@@ -8,9 +8,15 @@
 #define SPINS_MAX    2000000000UL
 #define SPINS_STATUS 1000000UL /* how often the device's status is looked at meanwhile */
 
-static struct descriptor desc_table[QUEUE_MAX] __attribute__((aligned(4096)));
-static struct avail_ring avail_ring __attribute__((aligned(4096)));
-static struct used_ring used_ring __attribute__((aligned(4096)));
+static struct descriptor desc_table[QUEUES_MAX][QUEUE_MAX] __attribute__((aligned(4096)));
+static union {
+    struct avail_ring ring;
+    uint8_t page[4096];
+} avail[QUEUES_MAX] __attribute__((aligned(4096)));
+static union {
+    struct used_ring ring;
+    uint8_t page[4096];
+} used[QUEUES_MAX] __attribute__((aligned(4096)));
 
 /* virtio_mmio.device=SIZE@ADDRESS:IRQ */
 uint64_t virtio_find(unsigned int n)
@@ -46,32 +52,45 @@ static void write64(uint64_t address, uint64_t value)
     write32(address + 4, (uint32_t)(value >> 32));
 }
 
-static void set_up_queue(struct virtio *dev)
+static int set_up_queue(struct virtio *dev, uint16_t index, uint16_t size)
 {
-    memset(desc_table, 0, sizeof(desc_table));
-    memset(&avail_ring, 0, sizeof(avail_ring));
-    memset(&used_ring, 0, sizeof(used_ring));
-    dev->desc = desc_table;
-    dev->avail = &avail_ring;
-    dev->used = &used_ring;
-    dev->avail_idx = dev->used_idx = 0;
-    dev->avail->flags = 1; /* no interrupts, please */
+    struct queue *queue = &dev->queue[index];
+    uint32_t max;
 
-    write32(dev->base + MMIO_QUEUE_NUM, dev->size);
-    write64(dev->base + MMIO_QUEUE_DESC, (uintptr_t)dev->desc);
-    write64(dev->base + MMIO_QUEUE_DRIVER, (uintptr_t)dev->avail);
-    write64(dev->base + MMIO_QUEUE_DEVICE, (uintptr_t)dev->used);
+    write32(dev->base + MMIO_QUEUE_SEL, index);
+    max = read32(dev->base + MMIO_QUEUE_NUM_MAX);
+    memset(desc_table[index], 0, sizeof(desc_table[index]));
+    memset(&avail[index], 0, sizeof(avail[index]));
+    memset(&used[index], 0, sizeof(used[index]));
+    *queue = (struct queue){
+        .index = index,
+        .size = (uint16_t)(max < size ? max : size),
+        .desc = desc_table[index],
+        .avail = &avail[index].ring,
+        .used = &used[index].ring,
+    };
+    if (queue->size == 0) {
+        print("VIRTIO no queue %u\n", (uint64_t)index);
+        return -1;
+    }
+    queue->avail->flags = 1; /* no interrupts, please */
+    write32(dev->base + MMIO_QUEUE_NUM, queue->size);
+    write64(dev->base + MMIO_QUEUE_DESC, (uintptr_t)queue->desc);
+    write64(dev->base + MMIO_QUEUE_DRIVER, (uintptr_t)queue->avail);
+    write64(dev->base + MMIO_QUEUE_DEVICE, (uintptr_t)queue->used);
     write32(dev->base + MMIO_QUEUE_READY, 1);
+    return 0;
 }
 
-int virtio_start(struct virtio *dev, uint64_t base, uint64_t wanted, uint16_t size)
+int virtio_start(struct virtio *dev, uint64_t base, enum virtio_device_id kind, uint64_t wanted,
+                 unsigned int queues, uint16_t size)
 {
     uint32_t status = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
 
     dev->base = base;
     if (!base || read32(base + MMIO_MAGIC) != MMIO_MAGIC_VALUE ||
-        read32(base + MMIO_VERSION) != 2) {
-        print("VIRTIO no device at 0x%x\n", base);
+        read32(base + MMIO_VERSION) != 2 || read32(base + MMIO_DEVICE_ID) != kind) {
+        print("VIRTIO no device of kind %u at 0x%x\n", (uint64_t)kind, base);
         return -1;
     }
     write32(base + MMIO_STATUS, 0);
@@ -84,70 +103,77 @@ int virtio_start(struct virtio *dev, uint64_t base, uint64_t wanted, uint16_t si
         print("VIRTIO features 0x%x refused\n", dev->features);
         return -1;
     }
-    write32(base + MMIO_QUEUE_SEL, 0);
-    uint32_t max = read32(base + MMIO_QUEUE_NUM_MAX);
-    dev->size = (uint16_t)(max < size ? max : size);
-    if (dev->size == 0) {
-        print("VIRTIO no queue 0\n");
-        return -1;
+    for (uint16_t i = 0; i < queues; i++) {
+        if (set_up_queue(dev, i, size))
+            return -1;
     }
-    set_up_queue(dev);
-    write32(base + MMIO_STATUS, status | STATUS_DRIVER_OK);
     return 0;
 }
 
-void virtio_add(struct virtio *dev, uint16_t head, const struct buffer *buffers, unsigned int n)
+void virtio_go(struct virtio *dev)
+{
+    write32(dev->base + MMIO_STATUS,
+            STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+}
+
+void virtio_add(struct queue *queue, uint16_t head, const struct buffer *buffers, unsigned int n)
 {
     for (unsigned int i = 0; i < n; i++) {
-        struct descriptor *d = &dev->desc[head + i];
+        struct descriptor *d = &queue->desc[head + i];
         d->addr = (uintptr_t)buffers[i].data;
         d->len = buffers[i].len;
         d->flags =
             (uint16_t)((buffers[i].device_writes ? DESC_WRITE : 0) | (i + 1 < n ? DESC_NEXT : 0));
         d->next = (uint16_t)(head + i + 1);
     }
-    dev->avail->ring[dev->avail_idx % dev->size] = head;
-    dev->avail_idx++;
+    queue->avail->ring[queue->avail_idx % queue->size] = head;
+    queue->avail_idx++;
 }
 
-void virtio_kick(struct virtio *dev)
+void virtio_kick(struct virtio *dev, struct queue *queue)
 {
-    uint16_t before = dev->avail->idx, wish;
+    uint16_t before = queue->avail->idx, wish;
 
-    if (before == dev->avail_idx)
+    if (before == queue->avail_idx)
         return;
     barrier(); /* the chains are written before the index that shows them */
-    dev->avail->idx = dev->avail_idx;
+    queue->avail->idx = queue->avail_idx;
     fence(); /* the index is written before we read whether the device is watching it */
     if (!(dev->features & FEATURE_EVENT_IDX)) {
-        if (dev->used->flags & 1)
+        if (queue->used->flags & 1)
             return;
     } else {
         /* avail_event lies right behind the used ring's `size` elements, not at its
          * struct's end. */
-        wish = *(volatile uint16_t *)&dev->used->ring[dev->size];
-        if ((uint16_t)(dev->avail_idx - wish - 1) >= (uint16_t)(dev->avail_idx - before))
+        wish = *(volatile uint16_t *)&queue->used->ring[queue->size];
+        if ((uint16_t)(queue->avail_idx - wish - 1) >= (uint16_t)(queue->avail_idx - before))
             return;
     }
-    write32(dev->base + MMIO_QUEUE_NOTIFY, 0);
+    write32(dev->base + MMIO_QUEUE_NOTIFY, queue->index);
 }
 
-int virtio_poll(struct virtio *dev, uint16_t *head)
+int virtio_poll(struct queue *queue, uint16_t *head, uint32_t *len)
 {
-    if (dev->used->idx == dev->used_idx)
+    volatile struct used_element *element = &queue->used->ring[queue->used_idx % queue->size];
+
+    if (queue->used->idx == queue->used_idx)
         return 0;
     barrier(); /* the element is read after the index that showed it */
-    *head = (uint16_t)dev->used->ring[dev->used_idx % dev->size].id;
-    dev->used_idx++;
+    *head = (uint16_t)element->id;
+    if (len)
+        *len = element->len;
+    queue->used_idx++;
+    /* used_event, as far from now as can be: nobody here takes interrupts. */
+    *(volatile uint16_t *)&queue->avail->ring[queue->size] = (uint16_t)(queue->used_idx - 2);
     return 1;
 }
 
-int virtio_wait(struct virtio *dev)
+int virtio_wait(struct virtio *dev, struct queue *queue, uint32_t *len)
 {
     uint16_t head;
 
     for (uint64_t spins = 1; spins < SPINS_MAX; spins++) {
-        if (virtio_poll(dev, &head))
+        if (virtio_poll(queue, &head, len))
             return head;
         if (spins % SPINS_STATUS == 0 && (read32(dev->base + MMIO_STATUS) & STATUS_NEEDS_RESET))
             break;

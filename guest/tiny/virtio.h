@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A polling virtio driver over virtio-mmio (Virtio 1.2, sections 2.7 and 4.2.2), as small as one
- * can be and still be right. One queue at a time, at most 256 descriptors, no interrupts.
+ * can be and still be right: at most three queues of 256 descriptors, no interrupts.
  */
 #ifndef MAYFLY_GUEST_TINY_VIRTIO_H
 #define MAYFLY_GUEST_TINY_VIRTIO_H
@@ -45,7 +45,7 @@ enum virtio_status {
 #define FEATURE_EVENT_IDX (1UL << 29)
 #define FEATURE_VERSION_1 (1UL << 32)
 
-enum virtio_device_id { DEVICE_NET = 1, DEVICE_BLK = 2, DEVICE_RNG = 4 };
+enum virtio_device_id { DEVICE_NET = 1, DEVICE_BLK = 2, DEVICE_RNG = 4, DEVICE_VSOCK = 19 };
 
 enum descriptor_flag { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 
@@ -71,14 +71,21 @@ struct used_ring {
     uint16_t avail_event;
 };
 
-struct virtio {
-    uint64_t base; /* of its registers */
-    uint64_t features;
+#define QUEUES_MAX 3
+
+struct queue {
+    uint16_t index; /* which of the device's */
     uint16_t size;
     uint16_t avail_idx, used_idx; /* how far we are in each ring */
     struct descriptor *desc;
     volatile struct avail_ring *avail;
     volatile struct used_ring *used;
+};
+
+struct virtio {
+    uint64_t base; /* of its registers */
+    uint64_t features;
+    struct queue queue[QUEUES_MAX];
 };
 
 /* One buffer of a request. */
@@ -91,21 +98,24 @@ struct buffer {
 /* The address of the `n`th device that virtio_mmio.device= words name, or 0. */
 uint64_t virtio_find(unsigned int n);
 
-/* Takes the device from reset to DRIVER_OK with its queue 0 of at most `size` descriptors and those
-   of the `wanted` features that it offers. The rings lie in memory of the driver's own. Returns 0,
-   or -1 after printing why. */
-int virtio_start(struct virtio *dev, uint64_t base, uint64_t wanted, uint16_t size);
+/* Takes the device of this kind from reset to FEATURES_OK with its first `queues` queues, of at
+   most `size` descriptors each, and those of the `wanted` features that it offers. The rings lie in
+   memory of the driver's own. Returns 0, or -1 after printing why. virtio_go() sets DRIVER_OK. */
+int virtio_start(struct virtio *dev, uint64_t base, enum virtio_device_id kind, uint64_t wanted,
+                 unsigned int queues, uint16_t size);
+void virtio_go(struct virtio *dev);
 
 /* Puts a chain at the descriptors from `head` on into the available ring; virtio_kick() shows it to
    the device. The caller picks heads so that chains do not overlap. */
-void virtio_add(struct virtio *dev, uint16_t head, const struct buffer *buffers, unsigned int n);
-void virtio_kick(struct virtio *dev);
+void virtio_add(struct queue *queue, uint16_t head, const struct buffer *buffers, unsigned int n);
+void virtio_kick(struct virtio *dev, struct queue *queue);
 
-/* If the device has finished a chain: takes it from the used ring, sets *head and returns 1. */
-int virtio_poll(struct virtio *dev, uint16_t *head);
+/* If the device has finished a chain: takes it from the used ring, sets *head, and *len to the
+   bytes that the device wrote unless it is NULL; returns 1. */
+int virtio_poll(struct queue *queue, uint16_t *head, uint32_t *len);
 
 /* Polls until a chain is finished; returns its head, or -1 if nothing comes for some seconds or the
    device asks to be reset. */
-int virtio_wait(struct virtio *dev);
+int virtio_wait(struct virtio *dev, struct queue *queue, uint32_t *len);
 
 #endif

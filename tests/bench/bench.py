@@ -16,9 +16,19 @@ from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
 from rows_memory import row_binary, row_memory
 from rows_vsock import row_vsock
+from rows_wire import row_wire
 
-ROWS = {"boot": row_boot, "exits": row_exits, "tiny": row_tiny, "blk": row_blk, "vsock": row_vsock,
-        "memory": row_memory, "binary": row_binary}
+# A line a row, so that two new ones do not meet.
+ROWS = {
+    "boot": row_boot,
+    "exits": row_exits,
+    "tiny": row_tiny,
+    "blk": row_blk,
+    "vsock": row_vsock,
+    "wire": row_wire,
+    "memory": row_memory,
+    "binary": row_binary,
+}
 
 
 def main():
