@@ -142,13 +142,24 @@ static void start_receive(struct conn *conn)
     loop_recv(conn->server->loop, &conn->recv_op, conn->fd, at, len);
 }
 
+/*
+ * Sends what the socket has room for at once, which is all of it unless the client does not read:
+ * that is a tenth of a round trip sooner than by the ring. The ring takes the rest.
+ */
 static void start_send(struct conn *conn, char *text, size_t len)
 {
+    ssize_t n = send(conn->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n == (ssize_t)len) {
+        free(text);
+        return;
+    }
     conn->out = text;
     conn->out_len = len;
-    conn->out_sent = 0;
+    conn->out_sent = (size_t)MAX(n, 0);
     conn->sending = true;
-    loop_send(conn->server->loop, &conn->send_op, conn->fd, text, len);
+    loop_send(conn->server->loop, &conn->send_op, conn->fd, text + conn->out_sent,
+              len - conn->out_sent);
 }
 
 /* ---- one request at a time ---- */
@@ -239,7 +250,7 @@ static void send_pending_text(struct conn *conn)
 /* Starts what can be started; the requests made ready here are for serve(). */
 static void conn_go(struct conn *conn)
 {
-    if (!conn->dead && !conn->sending && conn->first && !conn->first->request)
+    while (!conn->dead && !conn->sending && conn->first && !conn->first->request)
         send_pending_text(conn);
     if (conn->dead) {
         conn_end(conn);
