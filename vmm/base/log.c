@@ -15,6 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/major.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
 #define LINES_PER_WINDOW 10
 #define WINDOW_NS        (5 * NSEC_PER_SEC)
 
@@ -22,6 +26,8 @@ static struct {
     pthread_mutex_t lock;
     int fd;
     bool may_block; /* standard output, shared with others: asked by poll before each write */
+    time_t second;  /* whose text is in `time`: it costs more than the rest of a line's head */
+    char time[sizeof("2026-11-24T18:23:44")];
     char id[65];
     char module[256];
     struct log_options options;
@@ -73,6 +79,18 @@ static int standard_output(void)
     return own < 0 ? STDOUT_FILENO : own;
 }
 
+/* Whether a write may have to wait: not where the description says that it does not, and not to a
+ * file or to a memory device such as /dev/null. */
+static bool may_block(int fd)
+{
+    struct stat st;
+
+    if (fcntl(fd, F_GETFL) & O_NONBLOCK)
+        return false;
+    return fstat(fd, &st) ||
+           !(S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && major(st.st_rdev) == MEM_MAJOR));
+}
+
 int log_set_path(const char *path, struct err *e)
 {
     int fd;
@@ -89,7 +107,7 @@ int log_set_path(const char *path, struct err *e)
     if (logger.fd != STDOUT_FILENO)
         close(logger.fd);
     logger.fd = fd;
-    logger.may_block = !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    logger.may_block = may_block(fd);
     pthread_mutex_unlock(&logger.lock);
     return 0;
 }
@@ -125,17 +143,27 @@ static void put(const char *line, size_t len)
         metric_add(&metrics.logger.missed_log_count, 1);
 }
 
+static const char *local_time(time_t second)
+{
+    struct tm tm;
+
+    if (second != logger.second) {
+        localtime_r(&second, &tm);
+        strftime(logger.time, sizeof(logger.time), "%Y-%m-%dT%H:%M:%S", &tm);
+        logger.second = second;
+    }
+    return logger.time;
+}
+
 static size_t format_head(char *to, size_t room, enum log_level level, const char *thread,
                           const char *file, int line)
 {
     struct timespec t;
-    struct tm tm;
     size_t n;
 
     clock_gettime(CLOCK_REALTIME, &t);
-    localtime_r(&t.tv_sec, &tm);
-    n = strftime(to, room, "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(to + n, room - n, ".%09ld [%s:%s", t.tv_nsec, logger.id, thread);
+    n = (size_t)snprintf(to, room, "%s.%09ld [%s:%s", local_time(t.tv_sec), t.tv_nsec, logger.id,
+                         thread);
     if (logger.options.show_level)
         n += (size_t)snprintf(to + n, room - n, ":%s", level_labels[level]);
     if (logger.options.show_origin)
