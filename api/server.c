@@ -419,7 +419,7 @@ static void accept_done(struct op *op, int res, bool more)
 
 /* ---- life ---- */
 
-static int listen_on(const char *path, int *out, struct err *e)
+int api_server_listen(const char *path, int *out, struct err *e)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd, rc;
@@ -452,19 +452,14 @@ static int listen_on(const char *path, int *out, struct err *e)
     return 0;
 }
 
-int api_server_create(struct api_server **out, struct loop *loop, const char *socket_path,
-                      size_t max_payload, api_handler handler, void *owner, struct err *e)
+int api_server_create(struct api_server **out, struct loop *loop, int fd, size_t max_payload,
+                      api_handler handler, void *owner, struct err *e)
 {
     struct api_server *server = calloc(1, sizeof(*server));
-    int rc;
 
     if (!server)
         return err_set(e, -ENOMEM, "Cannot create the API server: %s", err_os(-ENOMEM));
-    rc = listen_on(socket_path, &server->fd, e);
-    if (rc) {
-        free(server);
-        return rc;
-    }
+    server->fd = fd;
     server->loop = loop;
     server->max_payload = max_payload;
     server->handler = handler;

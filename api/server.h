@@ -45,13 +45,15 @@ struct api_server;
 
 /*
  * Binds and listens on socket_path at once, nothing in between, so that a client that sees the file
- * can connect. -EADDRINUSE where the path exists, -ENAMETOOLONG, -ENOENT ...: the sentence names
- * the path. Requests are served from the first turn of the loop on. max_payload: bytes of body
- * accepted.
+ * can connect; *fd is for api_server_create. -EADDRINUSE where the path exists, -ENAMETOOLONG,
+ * -ENOENT ...: the sentence names the path.
  */
-int api_server_create(struct api_server **out, struct loop *loop, const char *socket_path,
-                      size_t max_payload, api_handler handler, void *owner,
-                      struct err *e) __must_check;
+int api_server_listen(const char *socket_path, int *fd, struct err *e) __must_check;
+
+/* Takes the listening socket over, on success. Requests are served from the first turn of the loop
+ * on. max_payload: bytes of body accepted. -ENOMEM. */
+int api_server_create(struct api_server **out, struct loop *loop, int fd, size_t max_payload,
+                      api_handler handler, void *owner, struct err *e) __must_check;
 
 /* Runs the loop until every answer already made has been sent or its client is gone, at most a
  * second: for main, before the process ends. Accepts nothing more. The loop must not be inside a

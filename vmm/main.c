@@ -214,28 +214,56 @@ static void put_metadata(struct api *api, const char *path, char *text, size_t l
     free(text);
 }
 
-/* What is named must be there before a client can see the socket. */
-static void create_parts(struct api *api, const struct args *args, struct api_server **server,
-                         struct err *e)
+/* Where clients find us already; NULL when there is no such file of ours, or the start is over. */
+static const char *starting_at;
+
+/* After api_server_listen: a start that fails takes its socket away again. */
+static _Noreturn void fail_to_start(struct err *e)
+{
+    if (starting_at)
+        unlink(starting_at);
+    fail(e);
+}
+
+/*
+ * What is named on the command line must be there before a client can see the socket; all else
+ * comes behind it, while clients connect.
+ */
+static int open_for_clients(struct api *api, const struct args *args, size_t payload, struct err *e)
 {
     size_t len = 0;
     char *metadata = load(args->metadata, &len, e);
-    size_t payload =
-        args->payload_limit == SIZE_MAX ? API_DEFAULT_MAX_PAYLOAD : args->payload_limit;
-    struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
+    int fd = -1;
 
-    if (loop_create(&api->loop, e))
-        fail(e);
-    loop_lock(api->loop);
-    if (machine_create(&api->machine, api->loop, &options, e))
-        fail(e);
     if (mmds_store_create(&api->mmds, args->mmds_limit == SIZE_MAX ? payload : args->mmds_limit, e))
         fail(e);
     put_metadata(api, args->metadata, metadata, len, e);
     if (args->no_api)
-        return;
-    if (api_server_create(server, api->loop, args->api_sock, payload, routes_handle, api, e))
+        return fd;
+    if (api_server_listen(args->api_sock, &fd, e))
         fail(e);
+    starting_at = args->api_sock;
+    return fd;
+}
+
+static void create_parts(struct api *api, const struct args *args, struct api_server **server,
+                         struct err *e)
+{
+    size_t payload =
+        args->payload_limit == SIZE_MAX ? API_DEFAULT_MAX_PAYLOAD : args->payload_limit;
+    struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
+    int fd = open_for_clients(api, args, payload, e);
+
+    if (loop_create(&api->loop, e))
+        fail_to_start(e);
+    loop_lock(api->loop);
+    if (machine_create(&api->machine, api->loop, &options, e))
+        fail_to_start(e);
+    if (fd < 0)
+        return;
+    if (api_server_create(server, api->loop, fd, payload, routes_handle, api, e))
+        fail_to_start(e);
+    starting_at = NULL;
     timeline_stamp(TIMELINE_API);
 }
 

@@ -83,10 +83,13 @@ static void *live(void *arg)
 {
     struct fixture *f = arg;
     struct err e;
+    int fd;
 
     f->failed = loop_create(&f->loop, &e);
     if (!f->failed)
-        f->failed = api_server_create(&f->server, f->loop, f->path, 100, handler, f, &e);
+        f->failed = api_server_listen(f->path, &fd, &e);
+    if (!f->failed)
+        f->failed = api_server_create(&f->server, f->loop, fd, 100, handler, f, &e);
     pthread_barrier_wait(&f->created);
     if (f->failed)
         return NULL;
@@ -464,27 +467,24 @@ static void test_server_waits_out_a_lack_of_descriptors(void **state)
     close(fd);
 }
 
-static void test_server_create_names_a_path_it_cannot_have(void **state)
+static void test_server_listen_names_a_path_it_cannot_have(void **state)
 {
     struct fixture *f = *state;
-    struct api_server *server;
     char path[256];
-    struct loop *loop;
     struct err e;
+    int fd;
 
-    assert_int_equal(loop_create(&loop, &e), 0);
-    assert_int_equal(api_server_create(&server, loop, f->path, 100, handler, f, &e), -EADDRINUSE);
+    assert_int_equal(api_server_listen(f->path, &fd, &e), -EADDRINUSE);
     assert_non_null(strstr(e.text, f->path));
     snprintf(path, sizeof(path), "%s/missing/s", f->dir);
-    assert_int_equal(api_server_create(&server, loop, path, 100, handler, f, &e), -ENOENT);
+    assert_int_equal(api_server_listen(path, &fd, &e), -ENOENT);
     assert_non_null(strstr(e.text, path));
     memset(path, 'a', 200);
     path[200] = '\0';
-    assert_int_equal(api_server_create(&server, loop, path, 100, handler, f, &e), -ENAMETOOLONG);
+    assert_int_equal(api_server_listen(path, &fd, &e), -ENAMETOOLONG);
     assert_non_null(strstr(e.text, path));
-    assert_int_equal(api_server_create(&server, loop, "", 100, handler, f, &e), -ENOENT);
+    assert_int_equal(api_server_listen("", &fd, &e), -ENOENT);
     assert_non_null(strstr(e.text, "empty"));
-    loop_destroy(loop);
 }
 
 #define SERVER_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -506,7 +506,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_server_waits_out_a_lack_of_descriptors,
                                         set_up_with_few_descriptors,
                                         tear_down_with_few_descriptors),
-        SERVER_TEST(test_server_create_names_a_path_it_cannot_have),
+        SERVER_TEST(test_server_listen_names_a_path_it_cannot_have),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
