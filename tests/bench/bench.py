@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import table
+from rows_api import row_api
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
 from rows_memory import row_binary, row_memory
@@ -26,6 +27,7 @@ ROWS = {
     "blk": row_blk,
     "vsock": row_vsock,
     "wire": row_wire,
+    "api": row_api,
     "memory": row_memory,
     "binary": row_binary,
 }
