@@ -854,6 +854,31 @@ static void test_mmds_new_syn_of_a_guest_started_anew_gets_through(void **state)
     tear_down(&f);
 }
 
+/* Found by fuzzing: what was left of a connection was taken for a part of the next one's answer. */
+static void test_mmds_sequences_of_one_port_do_not_meet(void **state)
+{
+    struct fixture f;
+    uint32_t begin[8];
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 100000);
+    for (size_t i = 0; i < ARRAY_SIZE(begin); i++) {
+        struct tcp_peer peer;
+
+        open_peer(&f, &peer, 1);
+        begin[i] = peer.expected;
+        for (size_t j = 0; j < i; j++)
+            assert_true(begin[i] - begin[j] > 100 * MIB && begin[j] - begin[i] > 100 * MIB);
+        send_text(&f, &peer, REQUEST);
+        exchange(&f, &peer);
+        assert_answered(&f, &peer);
+        give(&f, &peer, tcp_peer_segment(&peer, PEER_RST, NULL, 0));
+        tcp_peer_release(&peer);
+    }
+    tear_down(&f);
+}
+
 /* ---- floods ---- */
 
 static void test_mmds_connections_over_the_limit_are_refused(void **state)
@@ -1018,6 +1043,7 @@ int main(void)
         cmocka_unit_test(test_mmds_reset_ends_a_connection_only_where_it_is_due),
         cmocka_unit_test(test_mmds_segments_of_no_connection_are_reset),
         cmocka_unit_test(test_mmds_new_syn_of_a_guest_started_anew_gets_through),
+        cmocka_unit_test(test_mmds_sequences_of_one_port_do_not_meet),
         cmocka_unit_test(test_mmds_connections_over_the_limit_are_refused),
         cmocka_unit_test(test_mmds_syn_flood_costs_no_more_than_its_connections),
         cmocka_unit_test(test_mmds_still_connections_make_room),

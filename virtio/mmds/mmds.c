@@ -30,6 +30,7 @@ struct mmds_endpoint {
     unsigned reset_count;
     struct tcp *tcp[MMDS_CONNECTIONS_MAX]; /* malloc'ed; NULL = free */
     unsigned turn;                         /* whose output comes first */
+    uint32_t number;                       /* where the sequence of the last one began */
 
     /* The timer is in the ring until timer_at or earlier; see time_of. */
     struct loop_timer timer;
@@ -151,7 +152,14 @@ static int find_room(struct mmds_endpoint *endpoint, uint64_t now)
     return evict(endpoint, now);
 }
 
-/* Beginnings grow with time, so that what is left of an old connection does not fit a new one. */
+/* 2^32 divided by the golden ratio: its multiples keep as far apart on the circle as can be. */
+#define NUMBER_STEP 0x9e3779b1
+
+/*
+ * Sequences begin far from each other, so that what is left of an old connection does not fit a new
+ * one of the same port. That is all that is asked of them: on this wire there is nobody who could
+ * guess them but the guest itself.
+ */
 static void open_connection(struct mmds_endpoint *endpoint, const struct frame_segment *syn,
                             uint64_t now)
 {
@@ -162,7 +170,8 @@ static void open_connection(struct mmds_endpoint *endpoint, const struct frame_s
         refuse(endpoint, syn);
         return;
     }
-    tcp_open(tcp, syn, endpoint->mtu, (uint32_t)(now / (4 * NSEC_PER_USEC)), now);
+    endpoint->number += NUMBER_STEP;
+    tcp_open(tcp, syn, endpoint->mtu, endpoint->number, now);
     endpoint->tcp[i] = tcp;
     metric_add(&metrics.mmds.connections_created, 1);
 }
@@ -429,6 +438,7 @@ int mmds_endpoint_create(struct mmds_endpoint **out, struct loop *loop, uint32_t
     endpoint->mtu = MAX(mtu, MTU_MIN);
     endpoint->service = *service;
     endpoint->timer.op.done = timer_done;
+    endpoint->number = (uint32_t)(now_ns() / NSEC_PER_USEC);
     *out = endpoint;
     return 0;
 }
