@@ -272,10 +272,10 @@ static int apply_single_devices(struct api *api, const struct config_file *file,
 
     if (file->has_vsock && devices_set_vsock(devices, &file->vsock, e))
         return err_prefix(e, "Vsock config error: ");
-    if (file->has_mmds && api_set_mmds(api, &file->mmds, e))
-        return err_prefix(e, "MMMDS config error: ");
     if (file->has_balloon && machine_set_balloon(api->machine, &file->balloon, e))
         return err_prefix(e, "Balloon config error: ");
+    if (file->has_mmds && api_set_mmds(api, &file->mmds, e))
+        return err_prefix(e, "MMMDS config error: ");
     if (file->has_entropy && devices_set_entropy(devices, &file->entropy, e))
         return err_prefix(e, "Entropy config error: ");
     if (file->has_serial && api_set_serial(api, &file->serial, e))

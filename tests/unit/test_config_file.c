@@ -2,6 +2,7 @@
 /* test_config_file.c: the config file over a machine without KVM: order, refusals, other files. */
 #include "api/config_file.h"
 #include "api/logger.h"
+#include "api/vm_config.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
 #include "tests/unit/fake_devices.h"
@@ -185,6 +186,100 @@ static void test_config_file_with_two_persistent_roots_is_refused(void **state)
                    "c.json: Pmem config error: A root pmem device already exist");
 }
 
+/* What GET /vm/config shows of the machine, malloc'ed. */
+static char *show(struct machine *machine)
+{
+    struct json_writer w;
+
+    json_writer_open(&w);
+    vm_config_write(&w, machine);
+    return json_writer_finish(&w, NULL);
+}
+
+/* Runs the text on a machine of its own; what that then shows. */
+static char *show_after(struct fixture *f, const char *text)
+{
+    static const struct machine_options options;
+    struct api api = {.loop = f->api.loop, .id = "vm-2"};
+    char *shown;
+
+    assert_int_equal(machine_create(&api.machine, api.loop, &options, &f->e), 0);
+    if (config_file_run(&api, "shown.json", text, strlen(text), &f->e))
+        fail_msg("%s", f->e.text);
+    shown = show(api.machine);
+    mmds_tokens_destroy(api.mmds_http.tokens);
+    machine_destroy(api.machine);
+    return shown;
+}
+
+static void test_config_file_of_what_vm_config_shows_gives_the_same_again(void **state)
+{
+#define LIMITER                                                                                    \
+    "{\"bandwidth\":{\"size\":1,\"one_time_burst\":2,\"refill_time\":3},"                          \
+    "\"ops\":{\"size\":18446744073709551615,\"refill_time\":5}}"
+    static const char *const texts[] = {
+        "{" MINIMAL "}",
+        "{\"balloon\":{\"amount_mib\":5,\"deflate_on_oom\":true,\"stats_polling_interval_s\":7,"
+        "\"free_page_hinting\":true,\"free_page_reporting\":true},"
+        "\"drives\":[{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\","
+        "\"rate_limiter\":" LIMITER ",\"io_engine\":\"Async\",\"cache_type\":\"Writeback\"},"
+        "{\"drive_id\":\"r\",\"is_root_device\":true,\"socket\":\"s\",\"partuuid\":\"p\"},"
+        "{\"drive_id\":\"d\",\"is_root_device\":false,\"path_on_host\":\"disk\","
+        "\"is_read_only\":false,\"discard\":true}],"
+        "\"boot-source\":{\"kernel_image_path\":\"k\",\"initrd_path\":\"i\",\"boot_args\":\"\"},"
+        "\"machine-config\":{\"vcpu_count\":4,\"mem_size_mib\":512,\"smt\":true,"
+        "\"cpu_template\":\"T2CL\",\"track_dirty_pages\":true,\"huge_pages\":\"2M\"},"
+        "\"mmds-config\":{\"network_interfaces\":[\"b\",\"a\"],\"ipv4_address\":\"169.254.9.9\"},"
+        "\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t0\","
+        "\"guest_mac\":\"06:00:00:00:00:01\",\"mtu\":68,\"tx_rate_limiter\":" LIMITER "},"
+        "{\"iface_id\":\"b\",\"host_dev_name\":\"t\\u00e9\\n\"}],"
+        "\"vsock\":{\"vsock_id\":\"v\",\"guest_cid\":3,\"uds_path\":\"v\"},"
+        "\"entropy\":{\"rate_limiter\":" LIMITER "},"
+        "\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"disk\",\"read_only\":true,"
+        "\"rate_limiter\":" LIMITER "}],"
+        "\"memory-hotplug\":{\"total_size_mib\":1024,\"block_size_mib\":4,"
+        "\"slot_size_mib\":256}}",
+        "{" MINIMAL ",\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"disk\",\"root_device\":true,"
+        "\"rate_limiter\":{}}],\"entropy\":{}}",
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        char *first = show_after(*state, texts[i]), *second = show_after(*state, first);
+
+        assert_string_equal(first, second);
+        free(first);
+        free(second);
+    }
+}
+
+static void test_config_file_refuses_in_the_order_in_which_it_applies(void **state)
+{
+    /* Each with one section more that is refused, before the others. */
+    static const char *const cases[][2] = {
+        {"\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"p\",\"root_device\":true},"
+         "{\"id\":\"q\",\"path_on_host\":\"p\",\"root_device\":true}]",
+         "Pmem config error: "},
+        {"\"mmds-config\":{\"network_interfaces\":[\"no\"]}", "MMMDS config error: "},
+        {"\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t\",\"mtu\":1}]",
+         "Network config error: "},
+        {"\"metrics\":{\"metrics_path\":\"no/m\"}", "Metrics error: "},
+        {"\"logger\":{\"log_path\":\"no/l\"}", "Logger error: "},
+    };
+    struct fixture *f = *state;
+    char text[2000] = "{" MINIMAL ",\"memory-hotplug\":{\"total_size_mib\":1}", wanted[100];
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        len += (size_t)snprintf(text + len, sizeof(text) - len, ",%s", cases[i][0]);
+        strcpy(text + len, "}");
+        snprintf(wanted, sizeof(wanted), "c.json: %s", cases[i][1]);
+        assert_true(run(f, text) < 0);
+        if (strncmp(f->e.text, wanted, strlen(wanted)) != 0)
+            fail_msg("%s, not %s", wanted, f->e.text);
+    }
+    assert_int_equal(f->machine->starts, 0);
+}
+
 static void test_config_file_has_defaults_for_the_machine(void **state)
 {
     struct fixture *f = *state;
@@ -307,6 +402,8 @@ int main(void)
         TEST(test_config_file_makes_persistent_memory),
         TEST(test_config_file_makes_memory_that_can_be_plugged),
         TEST(test_config_file_with_two_persistent_roots_is_refused),
+        TEST(test_config_file_of_what_vm_config_shows_gives_the_same_again),
+        TEST(test_config_file_refuses_in_the_order_in_which_it_applies),
         TEST(test_config_file_has_defaults_for_the_machine),
         TEST(test_config_file_lets_unknown_keys_and_null_sections_be),
         TEST(test_config_file_says_what_is_wrong_and_where),
