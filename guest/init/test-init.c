@@ -48,6 +48,11 @@ int fail_errno(const char *format, ...)
     return -1;
 }
 
+const char *last_failure(void)
+{
+    return failure;
+}
+
 int parse_number(const char *word, const char *what, uint64_t *value)
 {
     char *end;
@@ -74,7 +79,7 @@ int read_line(const char *path, char *line, int size)
 
 static const struct command *find_command(const char *name)
 {
-    const struct command *const tables[] = {system_commands, disk_commands};
+    const struct command *const tables[] = {system_commands, disk_commands, soak_commands};
 
     for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
         for (const struct command *c = tables[i]; c->name; c++) {

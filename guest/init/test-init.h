@@ -18,10 +18,14 @@ struct command {
 /* Ended by a row without a name. */
 extern const struct command disk_commands[];
 extern const struct command system_commands[];
+extern const struct command soak_commands[];
 
 /* Records why a command failed, as printf does; returns -1, so that a command can end with it.
    The text goes into the answer's last line, "ERR text". */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What the last fail() of this process said. */
+const char *last_failure(void);
 
 /* fail() with the text of errno at its end. */
 int fail_errno(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -28,13 +28,14 @@ enum {
     NAMES_MAX = 32,
     LIMIT_MS = 60000,
     SLOW_LIMIT_MS = 240000,
+    SOAK_SECONDS = 300,
     LAST_WORDS_MS = 5000
 };
 
 /* How a test's process tells its outcome; anything else is a crash. */
 enum { CODE_PASSED = 0, CODE_FAILED = 1, CODE_SKIPPED = 77 };
 
-struct e2e_options e2e = {.patience = 1};
+struct e2e_options e2e = {.patience = 1, .soak_seconds = SOAK_SECONDS};
 const char *e2e_dir;
 
 static struct test tests[TESTS_MAX];
@@ -44,8 +45,9 @@ static void (*tell_more)(void);
 static const struct {
     const char *word;
     unsigned label;
-} labels[] = {{"tiny", TINY},           {"linux", LINUX}, {"debian", DEBIAN}, {"intel", INTEL},
-              {"sanitizer", SANITIZER}, {"slow", SLOW},   {"host", HOST},     {"jail", JAIL}};
+} labels[] = {{"tiny", TINY},   {"linux", LINUX},         {"debian", DEBIAN},
+              {"intel", INTEL}, {"sanitizer", SANITIZER}, {"slow", SLOW},
+              {"host", HOST},   {"jail", JAIL},           {"soak", SOAK}};
 enum { N_LABELS = sizeof(labels) / sizeof(*labels) };
 
 static const char usage[] =
@@ -55,9 +57,10 @@ static const char usage[] =
     "  --jailer PATH    the jailer (mayfly-jailer beside the monitor)\n"
     "  --guest DIR      where the guest images are ($MAYFLY_GUESTS)\n"
     "  --label L        only tests with this label; repeatable, one of them suffices:\n"
-    "                   host tiny linux debian intel sanitizer slow jail\n"
+    "                   host tiny linux debian intel sanitizer slow jail soak\n"
     "  --not L          no tests with this label (repeatable)\n"
     "  --patience N     multiply all time limits\n"
+    "  --soak SECONDS   how long a soak takes (300)\n"
     "  --strict         fail where a guest image is missing, instead of skipping\n"
     "  --list           print the names and labels and stop\n"
     "  -j N             this many tests at a time (1)\n"
@@ -215,7 +218,9 @@ static bool start_job(struct job *job, const struct test *test, unsigned number)
     if (pid == 0)
         run_test(test, dir, ends[1]);
     close(ends[1]);
-    int limit = test->labels & (SLOW | DEBIAN) ? SLOW_LIMIT_MS : LIMIT_MS;
+    int limit = test->labels & SOAK              ? (int)e2e.soak_seconds * 1000 + SLOW_LIMIT_MS
+                : test->labels & (SLOW | DEBIAN) ? SLOW_LIMIT_MS
+                                                 : LIMIT_MS;
     *job = (struct job){.test = test,
                         .number = number,
                         .pid = pid,
@@ -333,6 +338,8 @@ static bool selected(const struct selection *s, const struct test *test)
     bool named = s->n_names == 0;
     for (unsigned i = 0; i < s->n_names; i++)
         named |= strstr(test->name, s->names[i]) != NULL;
+    if ((test->labels & SOAK) && !(s->labels & SOAK) && s->n_names == 0)
+        return false;
     return named && (!s->labels || (test->labels & s->labels)) && !(test->labels & s->not_labels);
 }
 
@@ -404,6 +411,9 @@ static bool parse_option(struct selection *s, int c)
     case 'p':
         e2e.patience = (unsigned)strtoul(optarg, NULL, 10);
         return e2e.patience >= 1 && e2e.patience <= 1000;
+    case 'k':
+        e2e.soak_seconds = (unsigned)strtoul(optarg, NULL, 10);
+        return e2e.soak_seconds >= 10 && e2e.soak_seconds <= 86400;
     case 's':
         e2e.strict = true;
         return true;
@@ -423,12 +433,17 @@ static bool parse_option(struct selection *s, int c)
 
 static bool parse_options(struct selection *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"monitor", required_argument, NULL, 'm'}, {"jailer", required_argument, NULL, 'J'},
-        {"guest", required_argument, NULL, 'g'},   {"label", required_argument, NULL, 'l'},
-        {"not", required_argument, NULL, 'n'},     {"patience", required_argument, NULL, 'p'},
-        {"strict", no_argument, NULL, 's'},        {"list", no_argument, NULL, 'L'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"monitor", required_argument, NULL, 'm'},
+                                            {"jailer", required_argument, NULL, 'J'},
+                                            {"guest", required_argument, NULL, 'g'},
+                                            {"label", required_argument, NULL, 'l'},
+                                            {"soak", required_argument, NULL, 'k'},
+                                            {"not", required_argument, NULL, 'n'},
+                                            {"patience", required_argument, NULL, 'p'},
+                                            {"strict", no_argument, NULL, 's'},
+                                            {"list", no_argument, NULL, 'L'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     int c;
     e2e.guests = getenv("MAYFLY_GUESTS");
     while ((c = getopt_long(argc, argv, "j:", options, NULL)) != -1)

@@ -27,6 +27,7 @@ enum label {
     SLOW = 1 << 5,      /* allowed several times the usual time */
     HOST = 1 << 6,      /* no guest at all: command line, sockets, failures before the start */
     JAIL = 1 << 7,      /* the jailer: needs root, and runs in a lab too */
+    SOAK = 1 << 8,      /* minutes long: runs only when it is asked for */
 };
 
 struct test {
@@ -54,7 +55,8 @@ struct e2e_options {
     const char *jailer;  /* absolute path of the jailer; by default beside the monitor */
     const char *guests;  /* directory of guest images, or NULL */
     unsigned patience;   /* all time limits are multiplied by it */
-    bool strict;         /* a missing guest image is a failure instead of a skip */
+    unsigned soak_seconds;
+    bool strict; /* a missing guest image is a failure instead of a skip */
 };
 extern struct e2e_options e2e;
 
