@@ -197,7 +197,8 @@ static void put_drive(struct devices *devices, int at, struct drive new)
     struct drive *first = &devices->drive[0];
 
     if (at >= 0) {
-        virtio_dev_destroy(drive_dev(&devices->drive[at]));
+        if (drive_dev(&devices->drive[at]) != drive_dev(&new))
+            virtio_dev_destroy(drive_dev(&devices->drive[at]));
         if (drive_is_root(&new)) {
             devices->drive[at] = *first;
             at = 0;
@@ -231,7 +232,12 @@ int devices_set_vhost_user_drive(struct devices *devices,
     struct drive new = {0};
     int at, rc = check_drive(devices, config->id, config->is_root, &at, e);
 
-    if (rc == 0)
+    if (rc)
+        return rc;
+    if (at >= 0)
+        new.vhost = devices->drive[at].vhost;
+    /* The same drive again if it can be, else another. */
+    if (!new.vhost || vhost_user_blk_configure(new.vhost, config) < 0)
         rc = vhost_user_blk_create(&new.vhost, devices->env, config, e);
     if (rc == 0)
         put_drive(devices, at, new);

@@ -182,6 +182,14 @@ int vhost_user_blk_create(struct vhost_user_blk **out, const struct virtio_env *
     return 0;
 }
 
+/* Another one is always made. */
+int vhost_user_blk_configure(struct vhost_user_blk *blk, const struct vhost_user_blk_config *config)
+{
+    (void)blk;
+    (void)config;
+    return -EXDEV;
+}
+
 struct virtio_dev *vhost_user_blk_dev(struct vhost_user_blk *blk)
 {
     return &blk->dev;

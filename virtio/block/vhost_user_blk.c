@@ -52,7 +52,7 @@ struct vhost_user_blk {
     enum ring ring;
     bool restart;        /* resumed before it had stopped: start it again then */
     uint16_t base;       /* while draining: where the ring stopped */
-    uint64_t drained_by; /* then: ns, when it must have ended */
+    uint64_t drained_by; /* then: ns, for how long we wait */
     int call_fd;         /* the back end's interrupts; its counter is never read */
     struct op call_op, conn_op;
     bool polling; /* these two are armed */
@@ -195,15 +195,32 @@ static uint16_t used_index(const struct vhost_user_blk *blk)
 
 /*
  * A base says what the back end took; not every back end waits until that is done before it
- * answers. Each chain taken adds one entry to the used ring, so the indices meet at the end.
+ * answers. Each chain taken adds one entry to the used ring, so the indices meet at the end. More
+ * entries missing than the queue has are the guest's own writing: there is nothing to wait for.
+ */
+static bool is_drained(const struct vhost_user_blk *blk)
+{
+    uint16_t missing = (uint16_t)(blk->base - used_index(blk));
+
+    return missing == 0 || missing > blk->dev.queue[BLK_QUEUE].s.size;
+}
+
+/*
+ * When it takes too long we go on all the same: cutting the connection would not call those
+ * requests back, and would cost a machine that was only paused its disk.
  */
 static void look_at_used_ring(struct vhost_user_blk *blk)
 {
     struct virtqueue_state *queue = &blk->dev.queue[BLK_QUEUE].s;
+    bool drained = is_drained(blk);
 
-    if (used_index(blk) != blk->base)
+    if (!drained && now_ns() < blk->drained_by)
         return;
-    queue->next_avail = queue->next_used = blk->base;
+    if (!drained)
+        log_warn("Drive %s: the back end at %s has stopped, but still has requests of the guest.",
+                 blk->config.id, blk->config.socket);
+    queue->next_avail = blk->base;
+    queue->next_used = used_index(blk);
     stopped(blk);
     if (blk->restart && !blk->dev.broken)
         resume(&blk->dev);
@@ -238,8 +255,7 @@ static void timer_done(struct op *op, int res, bool more)
     blk->timer.armed = false;
     if (blk->ring == RING_DRAINING)
         look_at_used_ring(blk);
-    if ((oldest && now_ns() >= oldest->deadline_ns) ||
-        (blk->ring == RING_DRAINING && now_ns() >= blk->drained_by))
+    if (oldest && now_ns() >= oldest->deadline_ns)
         lose(blk, -ETIMEDOUT);
     arm_timer(blk);
 }
@@ -252,7 +268,7 @@ static void stop_answered(struct vhost_user_call *call, int rc)
         return;
     blk->base = (uint16_t)call->reply.vring.num;
     blk->ring = RING_DRAINING;
-    blk->drained_by = call->deadline_ns;
+    blk->drained_by = now_ns() + STOP_NS;
     look_at_used_ring(blk);
     arm_timer(blk);
 }
@@ -393,6 +409,13 @@ static void quiesce(struct virtio_dev *dev)
     arm_timer(blk);
 }
 
+static void free_config(struct vhost_user_blk_config *config)
+{
+    free(config->id);
+    free(config->socket);
+    free(config->partuuid);
+}
+
 static void destroy(struct virtio_dev *dev)
 {
     struct vhost_user_blk *blk = to_blk(dev);
@@ -400,9 +423,7 @@ static void destroy(struct virtio_dev *dev)
     vhost_user_close(&blk->conn);
     if (blk->call_fd >= 0)
         close(blk->call_fd);
-    free(blk->config.id);
-    free(blk->config.socket);
-    free(blk->config.partuuid);
+    free_config(&blk->config);
     free(blk);
 }
 
@@ -556,6 +577,34 @@ int vhost_user_blk_open(struct vhost_user_blk **out, const struct virtio_env *en
     }
     *out = blk;
     return 0;
+}
+
+/* The new configuration takes the place of the old, strings and all. */
+static int replace_config(struct vhost_user_blk *blk, const struct vhost_user_blk_config *config)
+{
+    struct vhost_user_blk_config old = blk->config;
+    int rc = copy_config(blk, config);
+
+    free_config(rc ? &blk->config : &old);
+    if (rc)
+        blk->config = old;
+    return rc;
+}
+
+int vhost_user_blk_configure(struct vhost_user_blk *blk, const struct vhost_user_blk_config *config)
+{
+    struct vhost_user_call call = {.deadline_ns = now_ns() + ANSWER_NS};
+    int rc = strcmp(config->socket, blk->config.socket) == 0 ? 0 : -EXDEV;
+
+    if (rc == 0)
+        rc = vhost_user_ask_config(&blk->conn, &call, BLK_CONFIG_SIZE);
+    if (rc == 0)
+        rc = vhost_user_wait(&blk->conn, &call);
+    if (rc == 0)
+        rc = replace_config(blk, config);
+    if (rc == 0)
+        take_config(blk, &call);
+    return rc;
 }
 
 int vhost_user_blk_create(struct vhost_user_blk **out, const struct virtio_env *env,

@@ -45,6 +45,15 @@ int vhost_user_blk_open(struct vhost_user_blk **out, const struct virtio_env *en
                         const struct vhost_user_blk_config *config, int fd,
                         struct err *e) __must_check;
 
+/*
+ * Configures it anew over the connection that it has, and asks for the back end's configuration
+ * again: most back ends talk to one at a time, so a second connection to the same socket would only
+ * wait. For the time before the machine runs. -EXDEV when the socket is another one, or an error of
+ * the connection, which is over then: make a new one.
+ */
+int vhost_user_blk_configure(struct vhost_user_blk *blk,
+                             const struct vhost_user_blk_config *config) __must_check;
+
 struct virtio_dev *vhost_user_blk_dev(struct vhost_user_blk *blk);
 const struct vhost_user_blk_config *vhost_user_blk_config(const struct vhost_user_blk *blk);
 struct metrics_vhost_user_block *vhost_user_blk_metrics(struct vhost_user_blk *blk);
