@@ -5,12 +5,10 @@
  */
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
-#include "tests/support/clock.h"
 
 #include <string.h>
-
-enum { HOSTILE_MS = 200000, HOSTILE_OPERATIONS = 100000 };
 
 static void add_drive(struct vm *vm, const char *id, const char *path, const char *more)
 {
@@ -77,52 +75,6 @@ E2E(pauses_while_the_tiny_guest_reads_and_writes_lose_no_request, TINY | SANITIZ
     disk_holds(disk, 0, 8 * SECTORS_PER_MIB, 6);
 }
 
-/* Asks for the state again and again, each time within the usual time, until the guest
- * is through. */
-static void answers_until(struct vm *vm, const char *last_words)
-{
-    int64_t deadline = clock_ms() + e2e_ms(HOSTILE_MS);
-    struct api_answer a;
-    while (!strstr(vm_out(vm), last_words)) {
-        enum api_outcome outcome = monitor_call(&vm->monitor, &a, "GET", "/", NULL, e2e_ms(VM_MS));
-        if (outcome == API_ANSWERED)
-            CHECK_INT(a.status, 200);
-        else if (!strstr(vm_out(vm), last_words))
-            FAIL("GET /: %s", api_outcome_word(outcome));
-        api_answer_free(&a);
-        if (!clock_left(deadline))
-            FAIL("the guest is not through");
-        clock_sleep(20);
-    }
-}
-
-/*
- * The guest's first device is attacked; a disk that it leaves alone, its last device, must hold
- * what it held, and the attacked device must work again after a reset.
- */
-static void survives(void (*add_victim)(struct vm *), unsigned device, unsigned bystander)
-{
-    const char *other = disk_new("bystander", 2);
-    disk_fill(other, 0, 2 * SECTORS_PER_MIB, 77);
-    for (unsigned seed = 1; seed <= 2; seed++) {
-        struct vm *vm = vm_new(NULL);
-        if (bystander == 0)
-            add_drive(vm, "other", other, "");
-        add_victim(vm);
-        if (bystander != 0)
-            add_drive(vm, "other", other, "");
-        vm_boot(
-            vm, e2e_guest("tiny.elf"),
-            text_format("tiny=fuzz dev=%u seed=%u count=%u", device, seed, HOSTILE_OPERATIONS / 2));
-        answers_until(vm, "FUZZ the device works again\n");
-        /* An enemy who never got through would prove nothing. */
-        CHECK(number_of(vm_out(vm), "needs_reset") > 20);
-        CHECK(number_of(vm_out(vm), "completions") > 0);
-        vm_exits(vm, 0);
-        disk_holds(other, 0, 2 * SECTORS_PER_MIB, 77);
-    }
-}
-
 static void add_sync_disk(struct vm *vm)
 {
     add_drive(vm, "victim", disk_new("victim", 4),
@@ -147,20 +99,20 @@ static void add_entropy(struct vm *vm)
 
 E2E(a_hostile_driver_of_a_disk_harms_nobody_else, TINY | SANITIZER | SLOW)
 {
-    survives(add_sync_disk, 0, 1);
+    hostile_driver(add_sync_disk, 0, 1, 20);
 }
 
 E2E(a_hostile_driver_of_an_async_disk_harms_nobody_else, TINY | SANITIZER | SLOW)
 {
-    survives(add_async_disk, 0, 1);
+    hostile_driver(add_async_disk, 0, 1, 20);
 }
 
 E2E(a_hostile_driver_of_a_limited_disk_harms_nobody_else, TINY | SLOW)
 {
-    survives(add_limited_disk, 0, 1);
+    hostile_driver(add_limited_disk, 0, 1, 20);
 }
 
 E2E(a_hostile_driver_of_the_entropy_device_harms_nobody_else, TINY | SANITIZER | SLOW)
 {
-    survives(add_entropy, 1, 0);
+    hostile_driver(add_entropy, 1, 0, 20);
 }

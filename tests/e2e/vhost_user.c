@@ -6,6 +6,7 @@
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/gpt.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
@@ -152,6 +153,94 @@ E2E(pauses_while_the_tiny_guest_uses_qemus_storage_daemon_lose_no_request, TINY)
     pauses_lose_nothing(disk, daemon_new(disk, ",writable=on"));
 }
 
+static void add_vhost_victim(struct vm *vm)
+{
+    struct server server =
+        server_new("victim", disk_new("victim", 4), (struct vhost_server_options){0});
+    add_vhost(vm, "victim", server.socket, WRITEBACK);
+}
+
+/* Its rings are the back end's business: here only a start can go wrong. */
+E2E(a_hostile_driver_of_a_vhost_user_disk_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    hostile_driver(add_vhost_victim, 0, 1, 2);
+}
+
+/* ---- requests that are refused --------------------------------------------------------------- */
+
+#define DRIVE "{\"drive_id\":\"d\",\"is_root_device\":false"
+
+E2E(a_socket_without_a_back_end_is_refused_with_the_systems_words, HOST)
+{
+    struct vm *vm = vm_new(NULL);
+    const char *file = disk_new("file", 1);
+    vm_refused(vm, "PUT", "/drives/d", "No such file or directory (os error 2)",
+               DRIVE ",\"socket\":\"/no/such/socket\"}");
+    vm_refused(vm, "PUT", "/drives/d", "Connection refused (os error 111)",
+               DRIVE ",\"socket\":\"%s\"}", file);
+    json_t *drives = json_object_get(vm_get(vm, "/vm/config"), "drives");
+    CHECK_INT(json_array_size(drives), 0);
+}
+
+/* Time limits do their work: the second question is answered, and soon. */
+E2E(a_back_end_that_never_answers_is_refused_within_seconds, HOST | SANITIZER)
+{
+    struct vm *vm = vm_new(NULL);
+    const char *socket = e2e_path("silent.sock");
+    int64_t begin = clock_ms();
+    CHECK(vhost_server_listen(socket) >= 0);
+    vm_refused(vm, "PUT", "/drives/d", "The back end does not answer", DRIVE ",\"socket\":\"%s\"}",
+               socket);
+    CHECK(clock_ms() - begin < e2e_ms(3000));
+    CHECK(!strcmp(vm_state(vm), "Not started"));
+}
+
+E2E(a_back_end_that_is_no_disk_is_refused, HOST)
+{
+    struct vm *vm = vm_new(NULL);
+    struct server server =
+        server_new("s", disk_new("disk", 1), (struct vhost_server_options){.no_config = true});
+    vm_refused(vm, "PUT", "/drives/d", "does not offer what a drive needs",
+               DRIVE ",\"socket\":\"%s\"}", server.socket);
+}
+
+E2E(a_drive_has_a_socket_or_a_path_and_never_what_belongs_to_the_other, HOST)
+{
+    static const char *const members[] = {
+        "\"path_on_host\":\"/dev/null\"",
+        "\"is_read_only\":false",
+        "\"io_engine\":\"Sync\"",
+        "\"rate_limiter\":{\"ops\":{\"size\":1,\"refill_time\":1}}",
+    };
+    struct vm *vm = vm_new(NULL);
+    struct server server = server_new("s", disk_new("disk", 1), (struct vhost_server_options){0});
+    for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        vm_refused(vm, "PUT", "/drives/d", "Invalid block config", DRIVE ",\"socket\":\"%s\",%s}",
+                   server.socket, members[i]);
+}
+
+/* The back end serves one connection at a time: the second PUT must not want another. */
+E2E(a_vhost_user_drive_may_be_configured_again, HOST)
+{
+    struct vm *vm = vm_new(NULL);
+    struct server server = server_new("s", disk_new("disk", 1), (struct vhost_server_options){0});
+    add_vhost(vm, "d", server.socket, "");
+    vm_put(vm, "/drives/d",
+           "{\"drive_id\":\"d\",\"is_root_device\":true,\"partuuid\":\"0eaa91a0-01\",\"socket\":"
+           "\"%s\"" WRITEBACK "}",
+           server.socket);
+    json_t *drive = json_array_get(json_object_get(vm_get(vm, "/vm/config"), "drives"), 0);
+    char *printed = json_dumps(drive, JSON_COMPACT);
+    CHECK(
+        !strcmp(printed, text_format("{\"drive_id\":\"d\",\"partuuid\":\"0eaa91a0-01\","
+                                     "\"is_root_device\":true,\"cache_type\":\"Writeback\","
+                                     "\"is_read_only\":null,\"path_on_host\":null,"
+                                     "\"rate_limiter\":null,\"io_engine\":null,\"socket\":\"%s\"}",
+                                     server.socket)));
+    add_vhost(vm, "other",
+              server_new("t", disk_new("b", 1), (struct vhost_server_options){0}).socket, "");
+}
+
 /* ---- Linux ----------------------------------------------------------------------------------- */
 
 /* A Linux guest with one disk behind a socket, /dev/vda. */
@@ -276,9 +365,13 @@ static void must_become(struct vm *vm, const char *disk, unsigned long long sect
 
 E2E(a_vhost_user_disk_that_has_grown_is_seen_after_a_patch_of_its_id, LINUX)
 {
-    const char *disk = disk_new("disk", 1);
+    const char *disk = disk_new("disk", 1), *metrics = e2e_path("metrics");
     struct server server = server_new("s", disk, (struct vhost_server_options){0});
-    struct vm *vm = vm_with_server(&server, "");
+    struct vm *vm = vm_new(NULL);
+    struct text lines = {0};
+    vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", metrics);
+    add_vhost(vm, "d", server.socket, "");
+    linux_boot(vm);
     CHECK_INT(truncate(disk, 5 * MIB), 0);
     vm_refused(vm, "PATCH", "/drives/d", "expected different backend",
                "{\"drive_id\":\"d\",\"path_on_host\":\"%s\"}", disk);
@@ -286,6 +379,13 @@ E2E(a_vhost_user_disk_that_has_grown_is_seen_after_a_patch_of_its_id, LINUX)
     must_become(vm, "vda", 5 * SECTORS_PER_MIB);
     ask(vm, "write vda 10240 4");
     disk_holds(disk, 0, 10240, 4);
+    vm_put(vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
+    CHECK_INT(text_read_file(&lines, metrics), 0);
+    const char *group = strstr(text_str(&lines), "\"vhost_user_block_d\":");
+    CHECK(group != NULL);
+    CHECK_HAS(group, "{\"activate_fails\":0,\"cfg_fails\":0,\"init_time_us\":");
+    CHECK_HAS(group, "\"activate_time_us\":");
+    CHECK(!strstr(strrchr(text_str(&lines), '{'), "\"config_change_time_us\":0}"));
 }
 
 E2E(pauses_under_load_of_a_vhost_user_disk_lose_no_request, LINUX | SANITIZER)

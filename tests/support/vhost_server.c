@@ -247,6 +247,10 @@ static void serve_ring(struct vhost_server *s)
         return;
     for (;;) {
         uint16_t idx = __atomic_load_n(&avail[1], __ATOMIC_ACQUIRE);
+        if ((uint16_t)(idx - s->next_avail) > s->size) { /* a driver that lies gets no more */
+            s->started = false;
+            break;
+        }
         if (idx == s->next_avail) {
             uint16_t *event = (uint16_t *)(void *)(used + 4 + 8 * s->size);
             __atomic_store_n(event, s->next_avail, __ATOMIC_RELAXED);
