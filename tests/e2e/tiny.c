@@ -8,7 +8,10 @@
 #include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 
+#include <errno.h>
 #include <string.h>
+
+#include <sys/resource.h>
 
 static void add_drive(struct vm *vm, const char *id, const char *path, const char *more)
 {
@@ -55,6 +58,37 @@ E2E(the_tiny_guest_reads_what_the_host_wrote_to_the_second_disk, TINY)
     vm_expect(vm, "BLK ok capacity=4096 sectors=4096 readonly=1\n");
     vm_exits(vm, 0);
     disk_holds(first, 0, SECTORS_PER_MIB, 1);
+}
+
+/* ---- RLIMIT_FSIZE ---------------------------------------------------------------------------- */
+
+static int limit_file_size(void *arg)
+{
+    const struct rlimit limit = {.rlim_cur = MIB, .rlim_max = MIB};
+    (void)arg;
+    return setrlimit(RLIMIT_FSIZE, &limit) < 0 ? -errno : 0;
+}
+
+/* A monitor that may write no file beyond its first MiB, and a guest that fills a disk of 4. */
+static struct vm *write_beyond_the_limit(const char *more)
+{
+    struct vm *vm = vm_spawn((struct monitor_spec){
+        .in = PROCESS_PIPE, .out = PROCESS_PIPE, .err = PROCESS_PIPE, .prepare = limit_file_size});
+    add_drive(vm, "d", disk_new("disk", 4), more);
+    vm_boot(vm, e2e_guest("tiny.elf"), "tiny=blk dev=0 seed=5");
+    return vm;
+}
+
+E2E(a_write_beyond_the_limit_of_file_sizes_ends_the_sync_engines_monitor_with_151, TINY)
+{
+    vm_exits(write_beyond_the_limit(""), 151);
+}
+
+E2E(a_write_beyond_the_limit_of_file_sizes_is_the_async_engines_guests_error, TINY)
+{
+    struct vm *vm = write_beyond_the_limit(",\"io_engine\":\"Async\"");
+    vm_expect(vm, "BLK failed type=1 sector=2048 status=1\n");
+    vm_exits(vm, 0);
 }
 
 E2E(pauses_while_the_tiny_guest_reads_and_writes_lose_no_request, TINY | SANITIZER)

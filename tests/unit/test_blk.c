@@ -324,6 +324,38 @@ static void test_blk_large_write_goes_through_the_ring_with_sync_too(void **stat
     tear_down(&f);
 }
 
+/*
+ * A worker of the ring gets no SIGXFSZ, so what it finds too far (RLIMIT_FSIZE) we try ourselves
+ * with the Sync engine, whose users know that signal; with Async it is the guest's error.
+ */
+static void test_blk_write_too_far_for_the_ring_is_tried_by_ourselves_with_sync_only(void **state)
+{
+    static const enum blk_engine engines[] = {BLK_ENGINE_SYNC, BLK_ENGINE_ASYNC};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
+        bool sync = engines[i] == BLK_ENGINE_SYNC;
+        struct fixture f;
+        struct blk_config config;
+        struct guest_request request;
+        uint8_t byte = 0xab, back;
+
+        set_up_empty(&f);
+        config = simple_config(&f);
+        config.engine = engines[i];
+        start(&f, &config);
+        request = add(&f, OUT, 0, 64 * KIB + 512);
+        guest_write(&f.driver, request.data + 64 * KIB, &byte, 1);
+        kick(&f);
+        fake_loop_complete(f.loop, 0, -EFBIG, false);
+        fake_loop_end_turn(f.loop);
+        assert_int_equal(status_of(&f, &request), sync ? OK : IOERR);
+        assert_int_equal(pread(f.fd, &back, 1, 64 * KIB), 1);
+        assert_int_equal(back == byte, sync);
+        tear_down(&f);
+    }
+}
+
 static void test_blk_request_may_be_cut_anywhere(void **state)
 {
     struct fixture f;
@@ -1088,6 +1120,10 @@ static void test_blk_configuration_space_is_what_the_specification_says(void **s
     assert_int_equal(byte, 1);
     assert_true(virtio_dev_features(f.dev) & F_SEG_MAX);
     assert_false(virtio_dev_features(f.dev) & (F_RO | F_FLUSH));
+    virtio_dev_write_config(f.dev, 12, &(uint32_t){7}, 4); /* none of it can be written */
+    virtio_dev_read_config(f.dev, 12, &word, 4);
+    assert_int_equal(word, 510);
+    assert_int_equal(blk_metrics(f.blk)->cfg_fails, 1);
     tear_down(&f);
 }
 
@@ -1264,6 +1300,7 @@ int main(void)
         cmocka_unit_test(test_blk_read_not_in_memory_goes_through_the_ring),
         cmocka_unit_test(test_blk_write_reaches_the_file),
         cmocka_unit_test(test_blk_large_write_goes_through_the_ring_with_sync_too),
+        cmocka_unit_test(test_blk_write_too_far_for_the_ring_is_tried_by_ourselves_with_sync_only),
         cmocka_unit_test(test_blk_request_may_be_cut_anywhere),
         cmocka_unit_test(test_blk_request_of_510_segments_by_indirect_table),
         cmocka_unit_test(test_blk_completions_in_any_order_reach_their_requests),

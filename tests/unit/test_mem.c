@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define ABOVE_BOTH_HOLES                                                                           \
@@ -172,6 +173,23 @@ static void test_mem_create_shared_cannot_be_cut_short_by_another_process(void *
     assert_int_equal(ftruncate(mem.fd, 8 * MIB), -1);
     assert_int_equal(errno, EPERM);
     assert_int_equal(fcntl(mem.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+    mem_destroy(&mem);
+}
+
+/* Beyond the limit, which a jail may set, making the file would be SIGXFSZ. */
+static void test_mem_create_shared_beyond_the_limit_of_file_sizes_is_refused(void **state)
+{
+    struct rlimit all, small;
+    struct mem mem;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    small = (struct rlimit){.rlim_cur = MIB, .rlim_max = all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(mem_create_shared(&mem, 4 * MIB, MEM_PAGES_DEFAULT, false, &e), -EFBIG);
+    assert_non_null(strstr(e.text, "File too large (os error 27)"));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
     mem_destroy(&mem);
 }
 
@@ -740,6 +758,7 @@ int main(void)
         cmocka_unit_test(test_mem_create_with_transparent_huge_pages_is_usable),
         cmocka_unit_test(test_mem_create_shared_is_seen_by_whoever_maps_the_file),
         cmocka_unit_test(test_mem_create_shared_cannot_be_cut_short_by_another_process),
+        cmocka_unit_test(test_mem_create_shared_beyond_the_limit_of_file_sizes_is_refused),
         cmocka_unit_test(test_mem_create_without_a_free_huge_page_is_refused_and_says_so),
         cmocka_unit_test(test_mem_create_refuses_sizes_no_host_has),
         cmocka_unit_test(test_mem_destroy_accepts_zeroed_and_twice),

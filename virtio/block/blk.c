@@ -118,6 +118,16 @@ static const void *blk_config_space(const struct virtio_dev *dev, size_t *len)
     return &to_const_blk(dev)->space;
 }
 
+/* Nothing that can be written is offered. */
+static void blk_write_config(struct virtio_dev *dev, uint64_t offset, const void *from,
+                             unsigned len)
+{
+    (void)offset;
+    (void)from;
+    (void)len;
+    metric_add(&to_blk(dev)->metrics.cfg_fails, 1);
+}
+
 static int blk_activate(struct virtio_dev *dev)
 {
     return blk_io_prepare(to_blk(dev));
@@ -148,6 +158,7 @@ static const struct virtio_dev_ops blk_ops = {
     .state = &blk_state_desc,
     .features = blk_features,
     .config = blk_config_space,
+    .write_config = blk_write_config,
     .activate = blk_activate,
     .kick = blk_kick,
     .saved = blk_saved,

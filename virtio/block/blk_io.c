@@ -313,12 +313,31 @@ static int judge(struct blk *blk, struct blk_request *request, int res)
     return request->left > 0 ? S_PENDING : S_OK;
 }
 
+static int plain_write(struct blk *blk, const struct blk_request *request)
+{
+    ssize_t n = pwritev(blk->file.fd, request->iov, (int)request->count, (off_t)request->offset);
+
+    return n < 0 ? -errno : (int)n;
+}
+
+/*
+ * A write beyond the limit of a file's size (RLIMIT_FSIZE) is SIGXFSZ for whoever makes it. A
+ * worker of the ring never notices; users of the Sync engine know that it ends the monitor.
+ */
+static bool wants_signal(const struct blk *blk, const struct blk_request *request, int res)
+{
+    return res == -EFBIG && request->type == BLK_OUT && blk->config.engine == BLK_ENGINE_SYNC;
+}
+
 static void slot_done(struct op *op, int res, bool more)
 {
     struct blk_slot *slot = container_of(op, struct blk_slot, op);
-    int status = judge(slot->blk, &slot->request, res);
+    int status;
 
     (void)more;
+    if (wants_signal(slot->blk, &slot->request, res))
+        res = plain_write(slot->blk, &slot->request);
+    status = judge(slot->blk, &slot->request, res);
     if (status == S_PENDING) {
         submit(slot);
         return;
@@ -349,13 +368,11 @@ static int start_read(struct blk *blk, struct blk_request *request)
 /* The page cache takes a small write at once; a ring would hand it to a worker on ext4. */
 static int start_write(struct blk *blk, struct blk_request *request)
 {
-    ssize_t n;
     int status;
 
     if (blk->config.engine != BLK_ENGINE_SYNC || request->left > PLAIN_WRITE_MAX)
         return through_ring(blk, request);
-    n = pwritev(blk->file.fd, request->iov, (int)request->count, (off_t)request->offset);
-    status = judge(blk, request, n < 0 ? -errno : (int)n);
+    status = judge(blk, request, plain_write(blk, request));
     blk->turn_bytes += request->data_len - request->left;
     return status == S_PENDING ? through_ring(blk, request) : status;
 }

@@ -11,6 +11,7 @@
 
 #include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define HUGE_PAGE (2 * MIB)
 
@@ -87,8 +88,12 @@ static uint8_t *map_private(struct mem *mem, uint64_t size, enum mem_pages pages
 int mem_memory_file(uint64_t size, enum mem_pages pages)
 {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    struct rlimit limit;
     int fd, rc;
 
+    /* A file beyond this limit would be a signal that ends us. */
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
+        return -EFBIG;
     if (pages == MEM_PAGES_HUGETLB_2M)
         flags |= MFD_HUGETLB | MFD_HUGE_2MB;
     fd = memfd_create("guest-memory", flags);
