@@ -261,8 +261,8 @@ static void check_operation(const struct route *route, json_t *operation)
         fail_msg("%s: the phase is %s", where, phase_name(route->phase));
     if (route->has_id != (json_array_size(json_object_get(operation, "parameters")) == 1))
         fail_msg("%s: one parameter for the id", where);
-    if (flag(operation, "x-mayfly-not-yet") && route->act)
-        fail_msg("%s is supported", where);
+    if (flag(operation, "x-mayfly-not-yet") != (route->act == NULL))
+        fail_msg("%s: is it supported or not?", where);
     if (!json_is_string(json_object_get(operation, "summary")) ||
         !json_is_string(json_object_get(operation, "operationId")))
         fail_msg("%s: a summary and an operationId", where);

@@ -23,9 +23,9 @@
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
-static int explain(struct err *e, int rc, const char *path)
+static int explain(struct err *e, int rc)
 {
-    return err_set(e, rc, "Cannot connect to the back end: %s %s", err_os(rc), path);
+    return err_set(e, rc, "Vhost-user error: Failed to connect to UDS Unix stream: %s", err_os(rc));
 }
 
 /* connect(2) on a Unix socket never waits when non-blocking, and says EAGAIN for a full backlog. */
@@ -52,15 +52,15 @@ int vhost_user_connect(struct vhost_user *conn, const char *path, uint64_t deadl
 
     vhost_user_open(conn, -1);
     if (len == 0 || len >= sizeof(address.sun_path))
-        return explain(e, len ? -ENAMETOOLONG : -ENOENT, path);
+        return explain(e, len ? -ENAMETOOLONG : -ENOENT);
     memcpy(address.sun_path, path, len);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return explain(e, -errno, path);
+        return explain(e, -errno);
     rc = connect_by(fd, &address, deadline_ns);
     if (rc) {
         close(fd);
-        return explain(e, rc, path);
+        return explain(e, rc);
     }
     vhost_user_open(conn, fd);
     return 0;

@@ -114,16 +114,25 @@ static void add_tsc_rate(struct cmdline *line, const struct boot_request *reques
         addf(line, "tsc_early_khz=%" PRIu32, request->tsc_khz);
 }
 
+/* `len` = all can be printed. */
+static size_t first_unprintable(const char *text, size_t len)
+{
+    size_t i = 0;
+
+    while (i < len && text[i] >= ' ' && text[i] <= '~')
+        i++;
+    return i;
+}
+
 static int check_printable(const char *text, size_t len, struct err *e)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < ' ' || text[i] > '~')
-            return err_set(e, -EINVAL,
-                           "The kernel command line is invalid: byte %zu of it is not printable "
-                           "ASCII",
-                           i + 1);
-    }
-    return 0;
+    size_t bad = first_unprintable(text, len);
+
+    if (bad == len)
+        return 0;
+    return err_set(e, -EINVAL,
+                   "The kernel command line is invalid: byte %zu of it is not printable ASCII",
+                   bad + 1);
 }
 
 static int check_length(size_t len, struct err *e)
@@ -136,12 +145,20 @@ static int check_length(size_t len, struct err *e)
                    len, TEXT_MAX);
 }
 
+/* In the words that clients know. */
 int boot_args_check(const char *args, struct err *e)
 {
     size_t len = strlen(args);
-    int rc = check_length(len, e);
 
-    return rc ? rc : check_printable(args, len, e);
+    if (len > TEXT_MAX)
+        return err_set(e, -EINVAL,
+                       "The kernel command line is invalid: Inserting string would make command "
+                       "line too long.");
+    if (first_unprintable(args, len) < len)
+        return err_set(e, -EINVAL,
+                       "The kernel command line is invalid: String contains a non-printable ASCII "
+                       "character.");
+    return 0;
 }
 
 int cmdline_compose(struct cmdline *line, const struct boot_request *request, struct err *e)
