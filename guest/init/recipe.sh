@@ -7,7 +7,7 @@
 init_programs=(
     "init init.c"
     "bench-init bench-init.c"
-    "test-init test-init.c test-system.c test-disk.c test-soak.c"
+    "test-init test-init.c test-system.c test-disk.c test-memory.c test-soak.c"
 )
 init_flags=(-std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wconversion -static -s)
 
@@ -45,13 +45,14 @@ initramfs()
     (cd "$root" && echo init | cpio --quiet -o -H newc --reproducible -R 0:0) >"$out/$1.cpio"
 }
 
+# Blocks of a page, so that it can be mounted without a page cache (DAX) where it is memory.
 root_disk()
 {
     local root=$work/disk.root
     mkdir -p "$root"/{dev,proc,sys,tmp,sbin}
     cp "$out/test-init" "$root/sbin/init"
     truncate -s "${root_mib}M" "$out/test-init.ext4"
-    logged env PATH="$PATH:/usr/sbin:/sbin" mke2fs -q -F -t ext4 -O ^has_journal -L test-init \
+    logged env PATH="$PATH:/usr/sbin:/sbin" mke2fs -q -F -t ext4 -b 4096 -O ^has_journal -L test-init \
         -E root_owner=0:0 -d "$root" "$out/test-init.ext4"
 }
 

@@ -17,6 +17,7 @@ struct command {
 
 /* Ended by a row without a name. */
 extern const struct command disk_commands[];
+extern const struct command memory_commands[];
 extern const struct command system_commands[];
 extern const struct command soak_commands[];
 
