@@ -220,7 +220,11 @@ static void park_while_wanted(struct vcpu *vcpu)
 
 static void run_failed(struct vcpu *vcpu, int code)
 {
-    log_error("KVM_RUN failed on vCPU %u: %s", vcpu->index, err_os(code));
+    log_error("KVM_RUN failed on vCPU %u: %s%s", vcpu->index, err_os(code),
+              code == -EFAULT
+                  ? ", the guest touched memory that is not there: it has unplugged it, "
+                    "or a file behind it is shorter than it was"
+                  : "");
     fail(vcpu);
 }
 

@@ -210,6 +210,52 @@ static int cmd_hold(int argc, char **argv)
     return mib ? hold_on(mib) : 0;
 }
 
+/* ---- physical memory ------------------------------------------------------------------------- */
+
+/* A word of physical memory, mapped. NULL after a failure. */
+static volatile uint64_t *map_physical(uint64_t address)
+{
+    int fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        fail_errno("/dev/mem");
+        return NULL;
+    }
+    uint8_t *page =
+        mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(address - address % PAGE));
+    close(fd);
+    if (page == MAP_FAILED) {
+        fail_errno("mmap of %#lx", address);
+        return NULL;
+    }
+    return (volatile uint64_t *)(void *)(page + address % PAGE);
+}
+
+static int cmd_peek(int argc, char **argv)
+{
+    uint64_t address;
+
+    (void)argc;
+    if (parse_number(argv[0], "ADDRESS", &address))
+        return -1;
+    volatile uint64_t *word = map_physical(address);
+    if (word)
+        printf("value=0x%lx\n", *word);
+    return word ? 0 : -1;
+}
+
+static int cmd_poke(int argc, char **argv)
+{
+    uint64_t address, value;
+
+    (void)argc;
+    if (parse_number(argv[0], "ADDRESS", &address) || parse_number(argv[1], "VALUE", &value))
+        return -1;
+    volatile uint64_t *word = map_physical(address);
+    if (word)
+        *word = value;
+    return word ? 0 : -1;
+}
+
 /* One number of /proc/meminfo: "kib=N". */
 static int cmd_meminfo(int argc, char **argv)
 {
@@ -238,6 +284,8 @@ const struct command memory_commands[] = {
     {"mapwrite", 3, 3, cmd_mapwrite, "FILE KIB SEED"},
     {"meminfo", 1, 1, cmd_meminfo, "NAME"},
     {"mount", 3, 4, cmd_mount, "DISK DIR TYPE [OPTIONS]"},
+    {"peek", 1, 1, cmd_peek, "ADDRESS"},
+    {"poke", 2, 2, cmd_poke, "ADDRESS VALUE"},
     {"umount", 1, 1, cmd_umount, "DIR"},
     {0},
 };

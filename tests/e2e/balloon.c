@@ -16,28 +16,13 @@ enum { ACT_MS = 20000, POLL_MS = 50 };
 
 /* ---- the host's accounting ------------------------------------------------------------------- */
 
-/* MiB of the host's memory that the monitor takes: its share of what it maps. */
-static unsigned taken_mib(struct vm *vm)
-{
-    char *path = text_format("/proc/%d/smaps_rollup", (int)vm->monitor.process.pid);
-    struct text t = {0};
-    if (text_read_file(&t, path))
-        FAIL("%s cannot be read", path);
-    const char *pss = strstr(t.data, "\nPss:");
-    CHECK(pss != NULL);
-    unsigned kib = (unsigned)strtoul(pss + strlen("\nPss:"), NULL, 10);
-    text_free(&t);
-    free(path);
-    return kib / 1024;
-}
-
 /* Waits until the monitor takes at most so much. */
 static void wait_until_taken(struct vm *vm, unsigned at_most)
 {
     int64_t deadline = clock_ms() + e2e_ms(ACT_MS);
-    while (taken_mib(vm) > at_most) {
+    while (vm_taken_mib(vm) > at_most) {
         if (!clock_left(deadline))
-            FAIL("the monitor takes %u MiB, expected at most %u", taken_mib(vm), at_most);
+            FAIL("the monitor takes %u MiB, expected at most %u", vm_taken_mib(vm), at_most);
         process_pump(&vm->monitor.process, POLL_MS);
     }
 }
@@ -64,7 +49,7 @@ static struct vm *balloon_vm(unsigned mib, const char *members)
 static void use_memory(struct vm *vm, unsigned mib)
 {
     ask(vm, "touch %u", mib);
-    unsigned taken = taken_mib(vm);
+    unsigned taken = vm_taken_mib(vm);
     if (taken < mib)
         FAIL("the guest has used %u MiB, but the monitor takes %u", mib, taken);
 }
@@ -121,15 +106,15 @@ E2E(what_a_balloon_takes_is_the_hosts_again, LINUX | INTEL | SANITIZER)
 {
     struct vm *vm = balloon_vm(GUEST_MIB, ",\"stats_polling_interval_s\":1");
     use_memory(vm, BUSY_MIB);
-    unsigned before = taken_mib(vm);
+    unsigned before = vm_taken_mib(vm);
 
     set_balloon(vm, 80);
-    unsigned after = taken_mib(vm);
+    unsigned after = vm_taken_mib(vm);
     if (after > before - 40 || after > GUEST_MIB - 80 + 12)
         FAIL("a balloon of 80 MiB changed %u MiB of the monitor into %u", before, after);
 
     set_balloon(vm, 0);
-    CHECK(taken_mib(vm) <= after + 4); /* only what is touched comes back */
+    CHECK(vm_taken_mib(vm) <= after + 4); /* only what is touched comes back */
     use_memory(vm, BUSY_MIB);
     set_balloon(vm, 80);
     wait_until_taken(vm, GUEST_MIB - 80 + 12);
@@ -146,7 +131,7 @@ E2E(a_balloon_configured_before_the_start_is_inflated_by_itself, LINUX)
     wait_for_stat(vm, "actual_mib", 64, 64);
     CHECK_INT(stat_of(vm, "target_pages"), 64 * 256);
     CHECK(free_mib(vm) < GUEST_MIB - 64);
-    CHECK(taken_mib(vm) < GUEST_MIB - 64);
+    CHECK(vm_taken_mib(vm) < GUEST_MIB - 64);
 }
 
 E2E(a_balloon_goes_up_and_down_under_many_processors, LINUX)

@@ -258,3 +258,17 @@ const char *vm_log(struct vm *vm)
     text_read_file(&log, vm->log);
     return text_str(&log);
 }
+
+unsigned vm_taken_mib(struct vm *vm)
+{
+    char *path = text_format("/proc/%d/smaps_rollup", (int)vm->monitor.process.pid);
+    struct text t = {0};
+    if (text_read_file(&t, path))
+        FAIL("%s cannot be read", path);
+    const char *pss = strstr(t.data, "\nPss:");
+    CHECK(pss != NULL);
+    unsigned kib = (unsigned)strtoul(pss + strlen("\nPss:"), NULL, 10);
+    text_free(&t);
+    free(path);
+    return kib / 1024;
+}

@@ -55,6 +55,9 @@ void vm_dies(struct vm *vm, int signal);
 const char *vm_out(struct vm *vm);
 const char *vm_err(struct vm *vm);
 
+/* MiB of the host's memory that the monitor takes: its share of what it maps. */
+unsigned vm_taken_mib(struct vm *vm);
+
 /* All of its log so far. */
 const char *vm_log(struct vm *vm);
 

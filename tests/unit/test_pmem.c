@@ -272,6 +272,26 @@ static void test_pmem_flushes_of_one_kick_share_one_fsync(void **state)
     tear_down(&f);
 }
 
+static void test_pmem_flush_of_a_file_cut_short_fails(void **state)
+{
+    struct fixture f;
+    uint64_t result;
+
+    (void)state;
+    set_up(&f, &(struct pmem_config){0});
+    assert_int_equal(ftruncate(f.fd, (off_t)FILE_SIZE - 1), 0);
+    result = add_request(&f, 0);
+    kick(&f);
+    end_sync(&f, 0);
+    assert_int_equal(result_at(&f, result), FAILED);
+    assert_int_equal(ftruncate(f.fd, (off_t)FILE_SIZE + 1), 0); /* longer is fine */
+    result = add_request(&f, 0);
+    kick(&f);
+    end_sync(&f, 0);
+    assert_int_equal(result_at(&f, result), FLUSHED);
+    tear_down(&f);
+}
+
 /* What was written before a flush came may have been passed by: that flush needs one of its own. */
 static void test_pmem_flush_during_an_fsync_waits_for_the_next(void **state)
 {
@@ -564,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_pmem_map_of_an_empty_file_is_refused_and_can_be_tried_again),
         cmocka_unit_test(test_pmem_flush_is_an_fsync_and_then_an_answer),
         cmocka_unit_test(test_pmem_flushes_of_one_kick_share_one_fsync),
+        cmocka_unit_test(test_pmem_flush_of_a_file_cut_short_fails),
         cmocka_unit_test(test_pmem_flush_during_an_fsync_waits_for_the_next),
         cmocka_unit_test(test_pmem_many_flushes_are_answered_in_order),
         cmocka_unit_test(test_pmem_request_may_be_cut_anywhere),

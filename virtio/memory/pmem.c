@@ -92,17 +92,32 @@ static void answer(struct pmem *pmem, const struct flush *flush, uint32_t result
     virtio_dev_op_end(&pmem->dev);
 }
 
-static void sync_done(struct op *op, int res, bool more)
+/* What an fsync has come to. A file that was cut short has lost what the guest wrote behind its
+ * end, and KVM may make the guest wait for it for ever: somebody should know. */
+static uint32_t judge(const struct pmem *pmem, int res)
 {
-    struct pmem *pmem = container_of(op, struct pmem, sync);
-    unsigned covered = pmem->covered;
+    struct stat st;
 
-    (void)more;
     if (res < 0)
         log_error("Pmem device %s: flushing %s failed: %s", pmem->config.id, pmem->config.path,
                   err_os(res));
+    else if (fstat(pmem->fd, &st) || (uint64_t)st.st_size < pmem->file_size)
+        log_error("Pmem device %s: %s is shorter than it was when the guest started.",
+                  pmem->config.id, pmem->config.path);
+    else
+        return RESULT_OK;
+    return RESULT_FAILED;
+}
+
+static void sync_done(struct op *op, int res, bool more)
+{
+    struct pmem *pmem = container_of(op, struct pmem, sync);
+    uint32_t result = judge(pmem, res);
+    unsigned covered = pmem->covered;
+
+    (void)more;
     for (unsigned i = 0; i < covered; i++)
-        answer(pmem, &pmem->flush[i], res < 0 ? RESULT_FAILED : RESULT_OK);
+        answer(pmem, &pmem->flush[i], result);
     pmem->count -= covered;
     memmove(pmem->flush, pmem->flush + covered, pmem->count * sizeof(pmem->flush[0]));
     pmem->covered = 0;

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory plugged into real guests and unplugged again: that the guest has it, under load, and that
+ * what it gives back is the host's again, by the host's own accounting.
+ */
+#include "tests/e2e/e2e.h"
+#include "tests/e2e/linux.h"
+#include "tests/support/clock.h"
+#include "tests/support/files.h"
+
+enum { ACT_MS = 60000, POLL_MS = 50, RAM_MIB = 256, TOTAL_MIB = 1024 };
+
+/* ---- the host's view ------------------------------------------------------------------------- */
+
+static unsigned status_of(struct vm *vm, const char *name)
+{
+    json_t *status = vm_get(vm, "/hotplug/memory");
+    json_t *value = json_object_get(status, name);
+    if (!json_is_integer(value))
+        FAIL("GET /hotplug/memory tells no %s", name);
+    unsigned number = (unsigned)json_integer_value(value);
+    json_decref(status);
+    return number;
+}
+
+/* Asks for a size and waits until the guest has plugged or unplugged as much. */
+static void resize(struct vm *vm, unsigned mib)
+{
+    int64_t deadline = clock_ms() + e2e_ms(ACT_MS);
+    vm_patch(vm, "/hotplug/memory", "{\"requested_size_mib\":%u}", mib);
+    CHECK_INT(status_of(vm, "requested_size_mib"), mib);
+    while (status_of(vm, "plugged_size_mib") != mib) {
+        if (!clock_left(deadline))
+            FAIL("%u MiB are plugged, not %u", status_of(vm, "plugged_size_mib"), mib);
+        process_pump(&vm->monitor.process, POLL_MS);
+    }
+}
+
+/* ---- the guest's ----------------------------------------------------------------------------- */
+
+static unsigned total_mib(struct vm *vm)
+{
+    return (unsigned)(number_of(ask(vm, "meminfo MemTotal"), "kib") / 1024);
+}
+
+static struct vm *hotplug_vm(const char *members)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u%s}", TOTAL_MIB, members);
+    linux_machine(vm, 1, RAM_MIB);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    return vm;
+}
+
+/* Waits until the guest counts about so much memory: blocks come into use one by one after they are
+ * plugged, and the kernel keeps a little for itself. */
+static void expect_total(struct vm *vm, unsigned expected)
+{
+    unsigned slack = 8 + expected / 50, mib;
+    int64_t deadline = clock_ms() + e2e_ms(ACT_MS);
+    while ((mib = total_mib(vm)) + slack < expected || mib > expected + slack) {
+        if (!clock_left(deadline))
+            FAIL("the guest counts %u MiB, expected about %u", mib, expected);
+        process_pump(&vm->monitor.process, POLL_MS);
+    }
+}
+
+/* ---- plug and unplug ------------------------------------------------------------------------- */
+
+E2E(a_guest_has_the_memory_that_is_plugged_and_gives_it_back, LINUX | SANITIZER)
+{
+    struct vm *vm = hotplug_vm("");
+    unsigned before = total_mib(vm);
+    CHECK_INT(status_of(vm, "plugged_size_mib"), 0);
+    resize(vm, 512);
+    expect_total(vm, before + 512);
+    ask(vm, "touch %u", before + 256); /* more than there was */
+    resize(vm, 0);
+    expect_total(vm, before);
+    ask(vm, "touch 64");
+}
+
+E2E(memory_that_is_unplugged_is_the_hosts_again, LINUX | SANITIZER)
+{
+    struct vm *vm = hotplug_vm("");
+    resize(vm, 512);
+    unsigned idle = vm_taken_mib(vm);
+    ask(vm, "touch 512");
+    unsigned used = vm_taken_mib(vm);
+    if (used < 450)
+        FAIL("the guest has used 512 MiB, but the monitor takes %u", used);
+    resize(vm, 0);
+    unsigned after = vm_taken_mib(vm);
+    if (after > RAM_MIB + 30)
+        FAIL("nothing is plugged, but the monitor takes %u MiB (idle %u, in use %u)", after, idle,
+             used);
+}
+
+E2E(memory_comes_and_goes_under_load, LINUX | SANITIZER | SLOW)
+{
+    struct vm *vm = hotplug_vm("");
+    unsigned before = total_mib(vm);
+    ask(vm, "hold 60");
+    for (unsigned i = 0; i < 4; i++) {
+        resize(vm, 256);
+        expect_total(vm, before + 256);
+        ask(vm, "touch 120");
+        resize(vm, 64);
+    }
+    const char *report = ask(vm, "hold 0");
+    CHECK_INT(number_of(report, "bad"), 0);
+    CHECK(number_of(report, "rounds") > 1);
+    resize(vm, 0);
+    resize(vm, TOTAL_MIB);
+    expect_total(vm, before + TOTAL_MIB);
+}
+
+E2E(memory_is_plugged_in_larger_blocks, LINUX)
+{
+    struct vm *vm = hotplug_vm(",\"block_size_mib\":64,\"slot_size_mib\":256");
+    unsigned before = total_mib(vm);
+    vm_refused(vm, "PATCH", "/hotplug/memory",
+               "Memory hotplug update error: Failed to create memory hotplug device: Size 2097152 "
+               "is invalid: it must be a multiple of block size and less than the total size",
+               "{\"requested_size_mib\":2}");
+    resize(vm, 192);
+    expect_total(vm, before + 192);
+    resize(vm, 0);
+}
+
+/* A disk's requests point into memory that was plugged. */
+E2E(disks_and_pauses_work_with_plugged_memory, LINUX | SANITIZER)
+{
+    const char *disk = e2e_path("disk");
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    linux_machine(vm, 2, RAM_MIB);
+    CHECK_INT(files_make_sparse(disk, 16 << 20), 0);
+    linux_drive(vm, "d", disk, "");
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    resize(vm, TOTAL_MIB);
+    ask(vm, "hold %u", RAM_MIB); /* so that what follows lies in plugged memory */
+    ask(vm, "load vda on");
+    for (unsigned i = 0; i < 10; i++) {
+        vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+        vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+        ask(vm, "sleep 20");
+    }
+    const char *report = ask(vm, "load vda off");
+    CHECK_INT(number_of(report, "bad"), 0);
+    CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
+}
+
+E2E(plugged_memory_works_again_when_its_driver_is_bound_again, LINUX)
+{
+    static const char driver[] = "/sys/bus/virtio/drivers/virtio_mem";
+    struct vm *vm = hotplug_vm("");
+    unsigned before = total_mib(vm);
+    resize(vm, 256);
+    resize(vm, 0);
+    ask(vm, "set %s/unbind virtio0", driver);
+    vm_refused(vm, "PATCH", "/hotplug/memory", "Device is not active",
+               "{\"requested_size_mib\":128}");
+    ask(vm, "set %s/bind virtio0", driver);
+    resize(vm, 256);
+    expect_total(vm, before + 256);
+    ask(vm, "touch 256");
+}
+
+/* Its kernel has no driver and no hot-plug; the rest of the machine is as ever. */
+E2E(a_guest_without_the_driver_is_none_the_worse, LINUX)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    linux_machine(vm, 1, 128);
+    linux_start(vm, REFERENCE_ELF, TEST_INITRD, "");
+    vm_refused(vm, "PATCH", "/hotplug/memory", "Device is not active",
+               "{\"requested_size_mib\":128}");
+    CHECK_INT(status_of(vm, "plugged_size_mib"), 0);
+    ask(vm, "touch 64");
+}
+
+/* Not through its own driver, which would not: at the address itself. */
+E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX)
+{
+    struct vm *vm = hotplug_vm("");
+    resize(vm, 128);
+    resize(vm, 0);
+    ask(vm, "set /sys/bus/virtio/drivers/virtio_mem/unbind virtio0");
+    CHECK_HAS(ask(vm, "peek 0x8000001000"), "value=0x0");
+    vm_type(vm, "poke 0x8000001000 1\n");
+    vm_exits(vm, 1);
+    CHECK_HAS(vm_log(vm), "the guest touched memory that is not there");
+}
