@@ -20,6 +20,7 @@ extern const struct command disk_commands[];
 extern const struct command memory_commands[];
 extern const struct command system_commands[];
 extern const struct command soak_commands[];
+extern const struct command http_commands[];
 
 /* Records why a command failed, as printf does; returns -1, so that a command can end with it.
    The text goes into the answer's last line, "ERR text". */
