@@ -75,6 +75,8 @@ int fake_loop_carry_out(struct loop *loop, unsigned index)
     ssize_t n = 0;
 
     BUG_ON(index >= loop->count);
+    if (op->submitted)
+        return op->result;
     if (op->cancelled)
         return -ECANCELED;
     if (op->verb == FAKE_TIMER)
@@ -122,14 +124,22 @@ static bool is_idle_verb(const struct fake_op *op)
            op->verb == FAKE_TIMER;
 }
 
-/* Completes the oldest operation that ends by itself; false if there is none. */
+/* Completes the oldest operation that ends by itself; false if there is none. A read of a file
+ * without positions waits for its data. */
 static bool complete_one(struct loop *loop)
 {
-    for (unsigned i = 0; i < loop->count; i++)
-        if (!is_idle_verb(&loop->pending[i])) {
-            fake_loop_complete(loop, i, fake_loop_carry_out(loop, i), false);
-            return true;
-        }
+    for (unsigned i = 0; i < loop->count; i++) {
+        int res;
+
+        if (is_idle_verb(&loop->pending[i]))
+            continue;
+        res = fake_loop_carry_out(loop, i);
+        if (res == -EAGAIN && loop->pending[i].verb == FAKE_READV &&
+            loop->pending[i].offset == UINT64_MAX)
+            continue;
+        fake_loop_complete(loop, i, res, false);
+        return true;
+    }
     return false;
 }
 
@@ -327,6 +337,19 @@ void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t
 
     new->buf = (void *)(uintptr_t)buf;
     new->len = len;
+}
+
+/* Writes are carried out, and complete in their turn. */
+void loop_submit(struct loop *loop)
+{
+    for (unsigned i = 0; i < loop->count; i++) {
+        struct fake_op *op = &loop->pending[i];
+
+        if (op->verb != FAKE_WRITEV || op->submitted)
+            continue;
+        op->result = fake_loop_carry_out(loop, i);
+        op->submitted = true;
+    }
 }
 
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ns)

@@ -32,6 +32,8 @@ struct fake_op {
     unsigned count;
     void *buf;
     uint64_t offset, len; /* len: bytes, or a timer's nanoseconds */
+    bool submitted;       /* a write by loop_submit: it has been carried out, with this result */
+    int result;
 };
 
 /* Pending operations, oldest first. fake_loop_op returns NULL past the end. */

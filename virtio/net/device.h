@@ -76,6 +76,34 @@ struct net_rx {
     uint8_t spill[NET_RX_FRAME_MAX]; /* what of a frame has no room in the chains; or all of it */
 };
 
+/* A frame that the ring writes. As many segments as Linux makes of one. */
+#define NET_TX_SEGMENTS_MAX 20
+#define NET_TX_SLOTS        64
+struct net_tx_slot {
+    struct op op;
+    struct net *net;
+    uint16_t head;
+    uint32_t len;
+    struct iovec iov[NET_TX_SEGMENTS_MAX];
+};
+
+/* See transmit.c. */
+struct net_tx {
+    struct net_tx_slot slot[NET_TX_SLOTS];
+    uint64_t free;           /* a bit a slot */
+    unsigned queued;         /* writes given to the ring in this turn */
+    uint64_t turn_bytes;     /* sent in this turn */
+    uint64_t clock_ns;       /* as last read */
+    struct loop_timer retry; /* armed while the limiter holds a frame back */
+
+    /* Whether the guest sends a stream; see transmit.c. */
+    bool streaming;
+    uint16_t kicks;           /* one soon after the other, with nothing received between */
+    uint64_t served_ns;       /* when the last of them was served */
+    uint64_t received;        /* frames received until then */
+    struct loop_timer linger; /* armed while frames of a stream gather */
+};
+
 struct net {
     struct virtio_dev dev;
     struct net_state s;
@@ -85,11 +113,9 @@ struct net {
     bool quiet; /* between quiesce and resume */
     struct mmds_endpoint *mmds;
     bool mmds_quiet;
-    uint64_t turn_bytes;        /* sent in this turn */
-    uint64_t clock_ns;          /* as last read */
-    struct loop_timer tx_retry; /* armed while the limiter holds a frame back */
     struct metrics_net metrics;
     struct net_rx rx;
+    struct net_tx tx;
 };
 
 /*
@@ -120,7 +146,7 @@ void net_rx_quiesce(struct net *net);
 
 /* ---- transmit.c ------------------------------------------------------------------------------ */
 
+void net_tx_init(struct net *net);
 void net_tx_kick(struct net *net);
-void net_tx_retry(struct op *op, int res, bool more);
 
 #endif

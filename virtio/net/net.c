@@ -221,8 +221,8 @@ int net_create(struct net **out, const struct virtio_env *env, const struct net_
     virtio_dev_init(&net->dev, &net_ops, env);
     net->dev.event_fails = &net->metrics.event_fails;
     net->dev.activate_fails = &net->metrics.activate_fails;
-    net->tx_retry.op.done = net_tx_retry;
     net_rx_init(&net->rx);
+    net_tx_init(net);
     net->tap.fd = -1;
     rc = set_up(net, config, e);
     if (rc) {

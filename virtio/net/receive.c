@@ -235,6 +235,18 @@ static void learn(struct net_rx *rx, uint32_t len)
     }
 }
 
+/* Whether the driver cannot take the frame at the front of the chains held: the tap had it from
+ * the time of another driver, which could put segments together. */
+static bool is_foreign(const struct net *net)
+{
+    uint8_t gso_type = 0;
+
+    if (virtio_dev_has(&net->dev, NET_F_GUEST_CSUM))
+        return false;
+    copy(&net->rx, FROM_CHAINS, TAP_HEADER_GSO_TYPE, &gso_type, sizeof(gso_type));
+    return gso_type != 0;
+}
+
 /* What became of a read; false = nothing more is to be read now. */
 static bool took(struct net *net, int res)
 {
@@ -252,7 +264,9 @@ static bool took(struct net *net, int res)
         return false;
     }
     learn(rx, len);
-    if (len > rx->bytes)
+    if (is_foreign(net))
+        drop_frame(net);
+    else if (len > rx->bytes)
         complete_from_spill(net, len, rx->bytes);
     else
         rx->complete = len;

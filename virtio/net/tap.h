@@ -18,6 +18,8 @@
 
 /* The header, struct virtio_net_hdr_v1. */
 #define TAP_HEADER_SIZE 12
+/* Where in it the kind of segmentation is (8 bits, 0 = none). */
+#define TAP_HEADER_GSO_TYPE 1
 /* Where in it the number of buffers is that a received frame takes (16 bits). */
 #define TAP_HEADER_NUM_BUFFERS 10
 

@@ -15,6 +15,17 @@
 #define ETHERNET_HEADER_SIZE   14
 #define ETHERNET_SOURCE_OFFSET 6
 
+/*
+ * A guest that sends one frame after the other, and is sent nothing, gains nothing by having each
+ * of them sent at once, and the kicks, switches and interrupts cost it several times the frame. So
+ * after some such kicks frames may gather: until a timer ends, or half the ring is full, which is
+ * when the driver kicks next. The first look that finds nothing, or a frame received, ends that.
+ * Who waits for answers never comes into it.
+ */
+#define STREAM_KICKS  16
+#define STREAM_GAP_NS (100 * NSEC_PER_USEC)
+#define LINGER_NS     (200 * NSEC_PER_USEC)
+
 /* Copies up to `len` bytes of the chain from byte `at` on; returns how many there were. */
 static size_t copy_out(const struct vq_chain *chain, size_t at, void *to, size_t len)
 {
@@ -64,11 +75,10 @@ static void count_spoofed(struct net *net, const struct vq_chain *chain)
         metric_add(&net->metrics.tx_spoofed_mac_count, 1);
 }
 
-static void write_frame(struct net *net, const struct vq_chain *chain)
+/* What became of a frame that the tap was given. */
+static void sent(struct net *net, uint32_t len, int res)
 {
     struct metrics_net *m = &net->metrics;
-    uint64_t before = net->clock_ns;
-    int res = net->tap_gone ? -EBADFD : tap_write(&net->tap, chain->iov, chain->n_readable);
 
     if (res < 0) {
         metric_add(&m->tap_write_fails, 1);
@@ -77,14 +87,119 @@ static void write_frame(struct net *net, const struct vq_chain *chain)
             net_tap_is_gone(net);
         return;
     }
-    net->clock_ns = now_ns();
-    metric_agg_add(&m->tap_write_agg, net->clock_ns - before);
     metric_add(&m->tx_count, 1);
     metric_add(&m->tx_packets_count, 1);
-    metric_add(&m->tx_bytes_count, chain->readable_len);
+    metric_add(&m->tx_bytes_count, len);
+}
+
+/* `writes` of them took from net->tx.clock_ns until now. */
+static void took_time(struct net *net, unsigned writes)
+{
+    uint64_t now = now_ns(), each = (now - net->tx.clock_ns) / writes;
+
+    net->tx.clock_ns = now;
+    while (writes-- > 0)
+        metric_agg_add(&net->metrics.tap_write_agg, each);
+}
+
+static void write_done(struct op *op, int res, bool more)
+{
+    struct net_tx_slot *slot = container_of(op, struct net_tx_slot, op);
+    struct net *net = slot->net;
+    struct net_tx *tx = &net->tx;
+
+    (void)more;
+    sent(net, slot->len, res);
+    virtio_dev_push(&net->dev, NET_TX, slot->head, 0);
+    if (tx->free == 0)
+        virtio_dev_kick_later(&net->dev, NET_TX);
+    tx->free |= UINT64_C(1) << (slot - tx->slot);
+    virtio_dev_op_end(&net->dev);
+}
+
+/* Hands the frame to the ring, which has it before loop_submit returns. */
+static void queue_frame(struct net *net, const struct vq_chain *chain)
+{
+    struct net_tx *tx = &net->tx;
+    struct net_tx_slot *slot = &tx->slot[__builtin_ctzll(tx->free)];
+
+    tx->free &= tx->free - 1;
+    slot->head = chain->head;
+    slot->len = chain->readable_len;
+    memcpy(slot->iov, chain->iov, chain->n_readable * sizeof(*chain->iov));
+    tx->queued++;
+    virtio_dev_op_begin(&net->dev);
+    loop_writev(net->dev.env.loop, &slot->op, net->tap.fd, slot->iov, chain->n_readable,
+                UINT64_MAX);
+}
+
+static void submit(struct net *net)
+{
+    if (net->tx.queued == 0)
+        return;
+    loop_submit(net->dev.env.loop);
+    took_time(net, net->tx.queued);
+    net->tx.queued = 0;
+}
+
+/* Writes the frame now; those before it are written first. */
+static void write_frame(struct net *net, const struct vq_chain *chain)
+{
+    submit(net);
+    sent(net, chain->readable_len,
+         net->tap_gone ? -EBADFD : tap_write(&net->tap, chain->iov, chain->n_readable));
+    took_time(net, 1);
+    virtio_dev_push(&net->dev, NET_TX, chain->head, 0);
+}
+
+static void send_frame(struct net *net, const struct vq_chain *chain)
+{
+    bool alone = net->tx.queued == 0 && virtqueue_waiting(&net->dev.queue[NET_TX]) == 0;
+
     if (net->config.has_mac)
         count_spoofed(net, chain);
+    if (alone || net->tap_gone || chain->n_readable > NET_TX_SEGMENTS_MAX)
+        write_frame(net, chain);
+    else
+        queue_frame(net, chain);
 }
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+/* At a kick: whether it is one of a stream. */
+static void watch_stream(struct net *net)
+{
+    struct net_tx *tx = &net->tx;
+    uint64_t received = net->metrics.rx_packets_count;
+
+    uint64_t gap = tx->clock_ns - tx->served_ns;
+
+    if (received != tx->received || (!tx->streaming && gap > STREAM_GAP_NS)) {
+        tx->kicks = 0;
+        tx->streaming = false;
+    } else if (!tx->streaming && ++tx->kicks == STREAM_KICKS) {
+        tx->kicks = 0;
+        tx->streaming = true;
+    }
+    tx->received = received;
+}
+
+/* Lets frames gather. */
+static void linger(struct net *net)
+{
+    struct virtqueue *vq = &net->dev.queue[NET_TX];
+    uint16_t half = vq->s.size / 2;
+
+    if (!net->tx.linger.armed)
+        loop_timer_start(net->dev.env.loop, &net->tx.linger, LINGER_NS);
+    if (!vq->event_idx)
+        return;
+    (void)virtqueue_kicks_on_after(vq, (uint16_t)(vq->s.next_avail + half));
+    if ((uint16_t)(virtqueue_driver_index(vq) - vq->s.next_avail) > half)
+        virtio_dev_kick_later(&net->dev, NET_TX);
+}
+
+/* ---- the queue ------------------------------------------------------------------------------- */
 
 /* Whether the chain is a frame that can be sent. The tap judges the header. */
 static bool is_frame(const struct vq_chain *chain)
@@ -100,46 +215,82 @@ static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
     struct iovec iov[NET_CHAIN_SEGMENTS_MAX];
     struct vq_chain chain;
 
-    if (net->tx_retry.armed)
+    if (net->tx.retry.armed || net->tx.free == 0)
         return VIRTIO_LATER;
-    if (net->turn_bytes >= TURN_BYTES_MAX) {
+    if (net->tx.turn_bytes >= TURN_BYTES_MAX) {
         virtio_dev_kick_later(dev, q);
         return VIRTIO_LATER;
     }
-    if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
-        return VIRTIO_EMPTY;
-    net->turn_bytes += chain.readable_len;
+    if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov))) {
+        if (!net->tx.streaming || dev->broken)
+            return VIRTIO_EMPTY;
+        linger(net);
+        return VIRTIO_LATER;
+    }
+    net->tx.turn_bytes += chain.readable_len;
     if (!is_frame(&chain)) {
         metric_add(&net->metrics.tx_malformed_frames, 1);
-    } else if (!divert(net, &chain)) {
-        if (!net_allowed(net, &net->s.tx_limiter, &net->tx_retry, chain.readable_len,
-                         &net->metrics.tx_rate_limiter_throttled)) {
-            virtqueue_unpop(&dev->queue[q]);
-            return VIRTIO_LATER;
-        }
-        write_frame(net, &chain);
+        virtio_dev_push(dev, q, chain.head, 0);
+    } else if (divert(net, &chain)) {
+        virtio_dev_push(dev, q, chain.head, 0);
+    } else if (net_allowed(net, &net->s.tx_limiter, &net->tx.retry, chain.readable_len,
+                           &net->metrics.tx_rate_limiter_throttled)) {
+        send_frame(net, &chain);
+    } else {
+        virtqueue_unpop(&dev->queue[q]);
+        return VIRTIO_LATER;
     }
-    virtio_dev_push(dev, q, chain.head, 0);
     return VIRTIO_SERVED;
 }
 
 void net_tx_kick(struct net *net)
 {
+    struct net_tx *tx = &net->tx;
+
     metric_add(&net->metrics.tx_queue_event_count, 1);
-    net->turn_bytes = 0;
-    net->clock_ns = now_ns();
+    tx->clock_ns = now_ns();
+    tx->turn_bytes = 0;
+    watch_stream(net);
     if (virtio_dev_serve(&net->dev, NET_TX, TURN_FRAMES_MAX, serve) == 0)
         metric_add(&net->metrics.no_tx_avail_buffer, 1);
+    submit(net);
+    tx->served_ns = tx->clock_ns;
     metric_add(&net->metrics.tx_remaining_reqs_count, virtqueue_waiting(&net->dev.queue[NET_TX]));
 }
 
-void net_tx_retry(struct op *op, int res, bool more)
+static void linger_done(struct op *op, int res, bool more)
 {
-    struct net *net = container_of(op, struct net, tx_retry.op);
+    struct net *net = container_of(op, struct net, tx.linger.op);
+    const struct virtqueue *vq = &net->dev.queue[NET_TX];
 
     (void)res;
     (void)more;
-    net->tx_retry.armed = false;
+    net->tx.linger.armed = false;
+    if (vq->mem && virtqueue_driver_index(vq) == vq->s.next_avail)
+        net->tx.streaming = false;
+    virtio_dev_kick(&net->dev, NET_TX);
+}
+
+static void retry_done(struct op *op, int res, bool more)
+{
+    struct net *net = container_of(op, struct net, tx.retry.op);
+
+    (void)res;
+    (void)more;
+    net->tx.retry.armed = false;
     metric_add(&net->metrics.tx_rate_limiter_event_count, 1);
     virtio_dev_kick(&net->dev, NET_TX);
+}
+
+void net_tx_init(struct net *net)
+{
+    struct net_tx *tx = &net->tx;
+
+    tx->retry.op.done = retry_done;
+    tx->linger.op.done = linger_done;
+    tx->free = UINT64_MAX;
+    for (unsigned i = 0; i < NET_TX_SLOTS; i++) {
+        tx->slot[i].net = net;
+        tx->slot[i].op.done = write_done;
+    }
 }

@@ -382,6 +382,11 @@ void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t
     io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_submit(struct loop *loop)
+{
+    (void)io_uring_submit(&loop->ring); /* what cannot be submitted now is in the next turn */
+}
+
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ns)
 {
     struct io_uring_sqe *sqe = get_sqe(loop);

@@ -108,6 +108,13 @@ void loop_accept_many(struct loop *loop, struct op *op, int fd);
 void loop_recv(struct loop *loop, struct op *op, int fd, void *buf, size_t len);
 void loop_send(struct loop *loop, struct op *op, int fd, const void *buf, size_t len);
 
+/*
+ * Submits now what the verbs have queued, without waiting for anything: what needs no waiting is
+ * done when this returns, in the order in which it was queued, and its completions come in this
+ * turn. For a batch whose parts would each cost a system call, and a switch to whoever they wake.
+ */
+void loop_submit(struct loop *loop);
+
 struct loop_timer {
     struct op op;    /* first: `done` gets this */
     int64_t spec[2]; /* the kernel's struct __kernel_timespec, read when submitted */
