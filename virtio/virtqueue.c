@@ -281,6 +281,17 @@ size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len
     return done;
 }
 
+bool vq_chain_place(const struct vq_chain *chain, uint8_t **at, size_t count)
+{
+    const struct iovec *iov = chain->iov + chain->n_readable;
+    size_t done = 0;
+
+    for (unsigned i = 0; i < chain->n_writable; i++)
+        for (size_t byte = 0; byte < iov[i].iov_len && done < count; byte++)
+            at[done++] = (uint8_t *)iov[i].iov_base + byte;
+    return done == count;
+}
+
 void virtqueue_unpop(struct virtqueue *vq)
 {
     BUG_ON(vq->in_flight == 0);

@@ -130,6 +130,10 @@ enum vq_result virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain, struc
 size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len);
 size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len);
 
+/* Where the first `count` bytes of the writable part are, one by one: for an answer that comes when
+ * the chain's buffers are not at hand any more. False if there are fewer. */
+bool vq_chain_place(const struct vq_chain *chain, uint8_t **at, size_t count);
+
 /* Gives the chain taken last back to the queue, as if it had never been taken. */
 void virtqueue_unpop(struct virtqueue *vq);
 

@@ -438,6 +438,78 @@ static void test_hotplug_unplug_all_unplugs_every_run(void **state)
     tear_down(&f);
 }
 
+/* Puts a request into the queue and kicks; returns where the answer will be. */
+static uint64_t begin(struct fixture *f, uint16_t type, uint64_t block, uint16_t blocks)
+{
+    struct {
+        uint16_t type, padding[3];
+        uint64_t addr;
+        uint16_t blocks, padding2[3];
+    } request = {.type = type, .addr = f->start + block * BLOCK, .blocks = blocks};
+    struct guest_buffer buffer[] = {{guest_alloc(&f->driver, 24), 24, false},
+                                    {guest_alloc(&f->driver, 10), 10, true}};
+
+    guest_write(&f->driver, buffer[0].gpa, &request, sizeof(request));
+    guest_add(&f->driver, buffer, 2);
+    virtio_dev_kick(f->dev, 0);
+    return buffer[1].gpa;
+}
+
+/* Memory goes back page by page: much of it in one turn would keep the other devices waiting. */
+static void test_hotplug_large_unplug_takes_several_turns_and_a_pause_waits_for_it(void **state)
+{
+    struct virtq_used_elem used;
+    struct fixture f;
+    unsigned turns = 0;
+
+    (void)state;
+    set_up(&f);
+    assert_int_equal(hotplug_update(f.hotplug, 256, NULL), 0);
+    assert_int_equal(ask(&f, PLUG, 0, 128), ACK);
+    *hva_of(&f, 127) = 7;
+
+    begin(&f, UNPLUG, 0, 128);
+    begin(&f, STATE, 0, 128); /* waits its turn */
+    virtio_dev_quiesce(f.dev);
+    while (!virtio_dev_is_idle(f.dev)) {
+        assert_false(guest_take_used(&f.driver, &used));
+        assert_int_equal(*hva_of(&f, 127), 7);
+        assert_int_equal(config_space(&f).plugged, 240 * MIB - turns * 16 * MIB);
+        fake_loop_end_turn(f.loop);
+        turns++;
+    }
+    assert_int_equal(turns, 15);
+    assert_int_equal(config_space(&f).plugged, 0);
+    assert_int_equal(*hva_of(&f, 127), 0);
+    fake_loop_settle(f.loop);
+    assert_true(guest_take_used(&f.driver, &used));
+    assert_false(guest_take_used(&f.driver, &used));
+
+    virtio_dev_resume(f.dev);
+    fake_loop_settle(f.loop);
+    assert_true(guest_take_used(&f.driver, &used));
+    tear_down(&f);
+}
+
+/* The driver writes 0 to Status and uses its memory for something else at once. */
+static void test_hotplug_reset_during_a_large_unplug_waits_for_its_end(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    assert_int_equal(hotplug_update(f.hotplug, 256, NULL), 0);
+    assert_int_equal(ask(&f, PLUG, 0, 128), ACK);
+    begin(&f, UNPLUG_ALL, 0, 0);
+    assert_false(virtio_dev_is_idle(f.dev));
+    virtio_dev_write_status(f.dev, 0);
+    assert_true(virtio_dev_is_idle(f.dev));
+    assert_int_equal(config_space(&f).plugged, 0);
+    start_driver(&f);
+    assert_int_equal(state_of(&f, 0, 128), UNPLUGGED);
+    tear_down(&f);
+}
+
 static void test_hotplug_request_may_be_cut_anywhere(void **state)
 {
     struct fixture f;
@@ -692,6 +764,8 @@ int main(void)
         cmocka_unit_test(test_hotplug_hostile_requests_are_answered_as_the_specification_says),
         cmocka_unit_test(test_hotplug_nothing_is_usable_until_something_is_asked_for),
         cmocka_unit_test(test_hotplug_unplug_all_unplugs_every_run),
+        cmocka_unit_test(test_hotplug_large_unplug_takes_several_turns_and_a_pause_waits_for_it),
+        cmocka_unit_test(test_hotplug_reset_during_a_large_unplug_waits_for_its_end),
         cmocka_unit_test(test_hotplug_request_may_be_cut_anywhere),
         cmocka_unit_test(test_hotplug_requests_too_short_stop_the_device),
         cmocka_unit_test(test_hotplug_blocks_scattered_without_end_are_refused),

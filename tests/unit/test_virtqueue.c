@@ -219,6 +219,39 @@ static void test_virtqueue_pop_follows_direct_descriptors_into_a_table(void **st
     tear_down(&f);
 }
 
+static void test_virtqueue_chain_is_read_and_written_however_it_is_cut(void **state)
+{
+    static const uint32_t cuts[] = {1, 3, 2};
+    struct guest_buffer buffers[6];
+    uint8_t *at[7] = {0};
+    struct fixture f;
+    char text[8] = "";
+
+    (void)state;
+    set_up(&f);
+    for (unsigned i = 0; i < 6; i++)
+        buffers[i] = buffer(&f, cuts[i % 3], i >= 3);
+    guest_write(&f.driver, buffers[0].gpa, "a", 1);
+    guest_write(&f.driver, buffers[1].gpa, "bcd", 3);
+    guest_write(&f.driver, buffers[2].gpa, "ef", 2);
+    guest_add(&f.driver, buffers, 6);
+    assert_int_equal(pop(&f), VQ_OK);
+
+    assert_int_equal(vq_chain_read(&f.chain, text, 5), 5);
+    assert_string_equal(text, "abcde");
+    assert_int_equal(vq_chain_read(&f.chain, text, 8), 6); /* there is no more */
+    assert_int_equal(vq_chain_write(&f.chain, "uvwxyz!", 7), 6);
+    assert_memory_equal(hva(&f, buffers[4].gpa), "vwx", 3);
+    assert_memory_equal(hva(&f, buffers[5].gpa), "yz", 2);
+    assert_true(vq_chain_place(&f.chain, at, 5));
+    assert_ptr_equal(at[0], hva(&f, buffers[3].gpa));
+    assert_ptr_equal(at[4], hva(&f, buffers[5].gpa));
+    assert_null(at[5]);
+    assert_true(vq_chain_place(&f.chain, at, 6));
+    assert_false(vq_chain_place(&f.chain, at, 7));
+    tear_down(&f);
+}
+
 static void test_virtqueue_unpop_gives_the_same_chain_again(void **state)
 {
     struct fixture f;
@@ -731,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_virtqueue_pop_marks_only_writable_buffers_dirty),
         cmocka_unit_test(test_virtqueue_pop_follows_an_indirect_table),
         cmocka_unit_test(test_virtqueue_pop_follows_direct_descriptors_into_a_table),
+        cmocka_unit_test(test_virtqueue_chain_is_read_and_written_however_it_is_cut),
         cmocka_unit_test(test_virtqueue_unpop_gives_the_same_chain_again),
         cmocka_unit_test(test_virtqueue_indices_wrap_around),
         cmocka_unit_test(test_virtqueue_of_one_entry_works),

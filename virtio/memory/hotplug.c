@@ -14,8 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Requests in one turn of the loop: one may give back gigabytes. */
-#define TURN_MAX 4
+#define QUEUE 0
+
+/* Requests in one turn of the loop. */
+#define TURN_MAX 2
+
+/*
+ * How much goes back to the host in one turn: page by page a GiB takes 30 to 150 ms, in which the
+ * other devices would stand still. Whole blocks only, so with larger ones it is one block.
+ */
+#define PIECE (16 * MIB)
 
 /* Feature bits (virtio 1.3, section 5.15.3). */
 #define F_UNPLUGGED_INACCESSIBLE (UINT64_C(1) << 1)
@@ -78,16 +86,29 @@ static const struct state_field fields[] = {
 const struct state_desc hotplug_state_desc =
     STATE_DESC("virtio-mem", 1, struct hotplug_state, fields);
 
+/* Consecutive blocks, as the guest names them. */
+struct blocks {
+    uint64_t first, count;
+};
+
+/* A request under way, and where its answer goes. */
+struct job {
+    uint16_t head;
+    struct request request;
+    uint8_t *response[sizeof(struct response)];
+    uint64_t began_ns;
+    struct blocks blocks; /* of an UNPLUG or UNPLUG_ALL; those before `next` are done */
+    uint64_t next;
+};
+
 struct hotplug {
     struct virtio_dev dev;
     struct hotplug_state s;
     struct hotplug_config config;
     struct hotplug_memory memory;
-};
-
-/* Consecutive blocks, as the guest names them. */
-struct blocks {
-    uint64_t first, count;
+    struct job job;
+    bool busy;            /* the job goes on in a later turn; no other is begun */
+    struct deferred work; /* that turn */
 };
 
 static struct hotplug *to_hotplug(struct virtio_dev *dev)
@@ -230,18 +251,6 @@ static enum response_type plug(struct hotplug *hotplug, struct blocks blocks)
     return ACK;
 }
 
-static enum response_type unplug(struct hotplug *hotplug, struct blocks blocks)
-{
-    if (state_of(hotplug, blocks) != ALL_PLUGGED)
-        return ERROR;
-    if (change(hotplug, blocks, false)) {
-        metric_add(&metrics.memory_hotplug.unplug_discard_fails, 1);
-        return BUSY;
-    }
-    metric_add(&metrics.memory_hotplug.unplug_bytes, blocks.count * hotplug->s.block_size);
-    return ACK;
-}
-
 static uint64_t usable_for(const struct hotplug *hotplug, uint64_t requested)
 {
     if (requested == 0)
@@ -249,17 +258,47 @@ static uint64_t usable_for(const struct hotplug *hotplug, uint64_t requested)
     return MIN(align_up(requested, USABLE_STEP) + USABLE_STEP, hotplug->s.region_size);
 }
 
-static enum response_type unplug_all(struct hotplug *hotplug)
+/* What an UNPLUG_ALL does beside unplugging, and an UNPLUG does not. */
+static enum response_type end_unplug(struct hotplug *hotplug)
 {
-    struct blocks run = next_run(hotplug, 0, true);
-
-    while (run.count > 0) {
-        if (unplug(hotplug, run) != ACK)
-            return BUSY;
-        run = next_run(hotplug, run.first + run.count, true);
-    }
-    hotplug->s.usable_region_size = usable_for(hotplug, hotplug->s.requested_size);
+    if (hotplug->job.request.type == UNPLUG_ALL)
+        hotplug->s.usable_region_size = usable_for(hotplug, hotplug->s.requested_size);
     return ACK;
+}
+
+/* The host refuses: the driver takes an UNPLUG for not done, so what was done of it is undone. What
+ * the memory held is lost, but it had been given up. */
+static enum response_type fail_unplug(struct hotplug *hotplug)
+{
+    struct job *job = &hotplug->job;
+    struct blocks done = {job->blocks.first, job->next - job->blocks.first};
+
+    metric_add(&metrics.memory_hotplug.unplug_discard_fails, 1);
+    if (job->request.type == UNPLUG && done.count > 0 && change(hotplug, done, true))
+        virtio_dev_needs_reset(&hotplug->dev, "the host has neither taken back nor given memory");
+    return BUSY;
+}
+
+/* The next piece of the job; false = it is over, and *response the answer. */
+static bool unplug_piece(struct hotplug *hotplug, enum response_type *response)
+{
+    struct job *job = &hotplug->job;
+    uint64_t end = job->blocks.first + job->blocks.count;
+    struct blocks piece = next_run(hotplug, job->next, true);
+
+    piece.count = MIN(piece.count, MAX(PIECE / hotplug->s.block_size, 1u));
+    if (piece.first < end)
+        piece.count = MIN(piece.count, end - piece.first);
+    if (piece.count > 0 && change(hotplug, piece, false)) {
+        *response = fail_unplug(hotplug);
+        return false;
+    }
+    metric_add(&metrics.memory_hotplug.unplug_bytes, piece.count * hotplug->s.block_size);
+    job->next = piece.first + piece.count;
+    if (job->next < end && hotplug->s.plugged_size > 0)
+        return true;
+    *response = end_unplug(hotplug);
+    return false;
 }
 
 /* Counts a request, and its time if it was done. */
@@ -294,53 +333,97 @@ static void count_request(enum request_type type, enum response_type response, u
     }
 }
 
-static struct response answer_to(struct hotplug *hotplug, const struct request *request)
+static void answer(struct hotplug *hotplug, struct response response)
 {
-    struct response response = {.type = ERROR};
+    struct job *job = &hotplug->job;
+
+    if (job->request.type <= STATE)
+        count_request((enum request_type)job->request.type, (enum response_type)response.type,
+                      job->began_ns);
+    if (job->request.type != STATE)
+        virtio_dev_config_agreed(&hotplug->dev);
+    for (size_t i = 0; i < sizeof(response); i++)
+        *job->response[i] = ((const uint8_t *)&response)[i];
+    virtio_dev_push(&hotplug->dev, QUEUE, job->head, sizeof(response));
+}
+
+static void answer_type(struct hotplug *hotplug, enum response_type type)
+{
+    answer(hotplug, (struct response){.type = (uint16_t)type});
+}
+
+static void work(struct deferred *deferred)
+{
+    struct hotplug *hotplug = container_of(deferred, struct hotplug, work);
+    enum response_type response;
+
+    if (unplug_piece(hotplug, &response)) {
+        loop_defer(hotplug->dev.env.loop, &hotplug->work);
+        return;
+    }
+    hotplug->busy = false;
+    answer_type(hotplug, response);
+    virtio_dev_op_end(&hotplug->dev);
+    virtio_dev_kick_later(&hotplug->dev, QUEUE);
+}
+
+/* The first piece at once: most requests are no larger. */
+static void begin_unplug(struct hotplug *hotplug, struct blocks blocks)
+{
+    enum response_type response;
+
+    hotplug->job.blocks = blocks;
+    hotplug->job.next = blocks.first;
+    if (!unplug_piece(hotplug, &response)) {
+        answer_type(hotplug, response);
+        return;
+    }
+    hotplug->busy = true;
+    virtio_dev_op_begin(&hotplug->dev);
+    loop_defer(hotplug->dev.env.loop, &hotplug->work);
+}
+
+static void begin(struct hotplug *hotplug)
+{
+    const struct request *request = &hotplug->job.request;
     struct blocks blocks;
 
-    if (request->type == UNPLUG_ALL) {
-        response.type = (uint16_t)unplug_all(hotplug);
-    } else if (request->type <= STATE && find_blocks(hotplug, request, &blocks)) {
-        if (request->type == PLUG) {
-            response.type = (uint16_t)plug(hotplug, blocks);
-        } else if (request->type == UNPLUG) {
-            response.type = (uint16_t)unplug(hotplug, blocks);
-        } else {
-            response.type = ACK;
-            response.state = (uint16_t)state_of(hotplug, blocks);
-        }
-    }
-    return response;
+    if (request->type == UNPLUG_ALL)
+        begin_unplug(hotplug, (struct blocks){0, block_count(hotplug)});
+    else if (request->type > STATE || !find_blocks(hotplug, request, &blocks))
+        answer_type(hotplug, ERROR);
+    else if (request->type == PLUG)
+        answer_type(hotplug, plug(hotplug, blocks));
+    else if (request->type == STATE)
+        answer(hotplug, (struct response){.state = (uint16_t)state_of(hotplug, blocks)});
+    else if (state_of(hotplug, blocks) != ALL_PLUGGED)
+        answer_type(hotplug, ERROR);
+    else
+        begin_unplug(hotplug, blocks);
 }
 
 static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
 {
     struct hotplug *hotplug = to_hotplug(dev);
+    struct job *job = &hotplug->job;
     struct iovec iov[VIRTQUEUE_SIZE_DEFAULT];
-    uint64_t began = now_ns(), plugged = hotplug->s.plugged_size;
-    uint64_t usable = hotplug->s.usable_region_size;
-    struct response response;
-    struct request request;
     struct vq_chain chain;
 
+    if (hotplug->busy)
+        return VIRTIO_LATER;
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    if (vq_chain_read(&chain, &request, sizeof(request)) < sizeof(request) ||
-        chain.writable_len < sizeof(response)) {
+    if (vq_chain_read(&chain, &job->request, sizeof(job->request)) < sizeof(job->request) ||
+        !vq_chain_place(&chain, job->response, sizeof(struct response))) {
         virtio_dev_needs_reset(dev, "a request too short for its fields and response");
         return VIRTIO_EMPTY;
     }
+    job->head = chain.head;
+    job->began_ns = now_ns();
     if (late_write_happened())
         sweep(hotplug);
-    response = answer_to(hotplug, &request);
-    if (request.type <= STATE)
-        count_request((enum request_type)request.type, (enum response_type)response.type, began);
-    if (hotplug->s.plugged_size != plugged || hotplug->s.usable_region_size != usable)
-        virtio_dev_config_agreed(dev);
-    virtio_dev_push(dev, q, chain.head,
-                    (uint32_t)vq_chain_write(&chain, &response, sizeof(response)));
-    return VIRTIO_SERVED;
+    begin(hotplug);
+    return hotplug->busy ? VIRTIO_LATER : VIRTIO_SERVED;
 }
 
 static void hotplug_kick(struct virtio_dev *dev, unsigned q)
@@ -424,6 +507,7 @@ int hotplug_create(struct hotplug **out, const struct virtio_env *env,
     virtio_dev_init(&hotplug->dev, &hotplug_ops, env);
     hotplug->dev.event_fails = &metrics.memory_hotplug.queue_event_fails;
     hotplug->dev.activate_fails = &metrics.memory_hotplug.activate_fails;
+    hotplug->work.run = work;
     hotplug->memory.fd = -1;
     hotplug->config = *config;
     hotplug->s.block_size = config->block_size_mib * MIB;

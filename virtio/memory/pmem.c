@@ -126,18 +126,6 @@ static void sync_done(struct op *op, int res, bool more)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* Where the first four bytes of the writable part are; false if there are fewer. */
-static bool find_result(const struct vq_chain *chain, struct flush *flush)
-{
-    unsigned done = 0;
-
-    for (unsigned i = chain->n_readable; i < chain->n_readable + (unsigned)chain->n_writable; i++)
-        for (size_t at = 0; at < chain->iov[i].iov_len && done < RESULT_SIZE; at++)
-            flush->result[done++] = (uint8_t *)chain->iov[i].iov_base + at;
-    flush->head = chain->head;
-    return done == RESULT_SIZE;
-}
-
 /*
  * Whether the limiter lets a request wait for the next fsync; if not, it has started the timer that
  * asks again. An fsync is what is paid for: whoever joins one that others wait for joins for
@@ -171,10 +159,12 @@ static enum virtio_serve serve(struct virtio_dev *dev, unsigned q)
         return VIRTIO_LATER;
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    if (vq_chain_read(&chain, &type, sizeof(type)) < sizeof(type) || !find_result(&chain, &flush)) {
+    if (vq_chain_read(&chain, &type, sizeof(type)) < sizeof(type) ||
+        !vq_chain_place(&chain, flush.result, RESULT_SIZE)) {
         virtio_dev_needs_reset(dev, "a request too short for its type and result");
         return VIRTIO_EMPTY;
     }
+    flush.head = chain.head;
     if (type == REQUEST_FLUSH && !allowed(pmem)) {
         virtqueue_unpop(&dev->queue[q]);
         return VIRTIO_LATER;
