@@ -166,7 +166,7 @@ static int echo_round(const struct part *part, uint64_t round)
 /* Takes memory, fills it, looks whether it stayed, and gives it back: a balloon breathes beside. */
 static int memory_round(const struct part *part, uint64_t round)
 {
-    const size_t size = 16UL << 20;
+    const size_t size = 8UL << 20;
     uint64_t *words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const struct timespec pause = {.tv_nsec = 20000000};
 

@@ -218,7 +218,7 @@ static bool start_job(struct job *job, const struct test *test, unsigned number)
     if (pid == 0)
         run_test(test, dir, ends[1]);
     close(ends[1]);
-    int limit = test->labels & SOAK              ? (int)e2e.soak_seconds * 1000 + SLOW_LIMIT_MS
+    int limit = test->labels & SOAK              ? (int)e2e.soak_seconds * 1000 + 2 * SLOW_LIMIT_MS
                 : test->labels & (SLOW | DEBIAN) ? SLOW_LIMIT_MS
                                                  : LIMIT_MS;
     *job = (struct job){.test = test,
