@@ -414,8 +414,8 @@ static void test_log_to_full_standard_output_drops_instead_of_waiting(void **sta
 
     (void)state;
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    assert_int_equal(log_set_path(NULL, NULL), 0);
     assert_true(dup2(ends[1], STDOUT_FILENO) >= 0);
+    assert_int_equal(log_set_path(NULL, NULL), 0);
     for (int i = 0; i < 4000; i++)
         log_api(LOG_INFO, "a line of some length, to fill the pipe sooner than later");
     assert_true(dup2(saved, STDOUT_FILENO) >= 0);
