@@ -370,7 +370,8 @@ void metrics_start(struct loop *loop, struct machine *machine)
 {
     state.loop = loop;
     state.machine = machine;
-    if (state.fd < 0)
+    state.minute.armed = false;
+    if (state.fd < 0 || !machine)
         return;
     (void)metrics_flush(NULL); /* counted */
     state.minute.op.done = minute_done;

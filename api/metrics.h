@@ -21,8 +21,8 @@
 int metrics_open(const char *path, const char *id, const char *properties,
                  struct err *e) __must_check;
 
-/* The machine runs: its drives have groups of their own from now on. Writes the first line and
- * starts the minutes. */
+/* The machine runs: its devices have groups of their own from now on. Writes the first line and
+ * starts the minutes. machine NULL (tests): it is gone, and the loop goes. */
 void metrics_start(struct loop *loop, struct machine *machine);
 
 /*

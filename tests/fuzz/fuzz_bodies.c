@@ -36,7 +36,9 @@ static const struct schema *const schemas[] = {
     &machine_put_schema,  &machine_patch_schema, &boot_source_schema, &drive_schema,
     &drive_patch_schema,  &entropy_schema,       &serial_schema,      &action_schema,
     &vm_schema,           &logger_schema,        &metrics_schema,     &mmds_config_schema,
-    &cpu_template_schema,
+    &cpu_template_schema, &net_schema,           &net_patch_schema,   &vsock_schema,
+    &pmem_schema,         &pmem_patch_schema,    &balloon_schema,     &hinting_schema,
+    &hotplug_schema,      &hotplug_patch_schema,
 };
 
 static void check_string(const struct json_cursor *c, const char *s)
@@ -57,6 +59,15 @@ static void check_strings(const struct json_cursor *c, const struct schema *sche
         check_string(c, body->drive.config.path);
         check_string(c, body->drive.config.partuuid);
         check_string(c, body->drive.socket);
+    } else if (schema == &net_schema || schema == &net_patch_schema) {
+        check_string(c, body->net.id);
+        check_string(c, body->net.tap);
+    } else if (schema == &vsock_schema) {
+        check_string(c, body->vsock.id);
+        check_string(c, body->vsock.uds_path);
+    } else if (schema == &pmem_schema) {
+        check_string(c, body->pmem.id);
+        check_string(c, body->pmem.path);
     }
 }
 
@@ -66,6 +77,8 @@ static void release(const struct schema *schema, union body *body)
         cpu_template_release(&body->cpu_template);
     if (schema == &metrics_schema)
         free(body->metrics.properties);
+    if (schema == &mmds_config_schema)
+        free(body->mmds_config.interface);
 }
 
 /* Whether the table accepts the text; the error, if not, to be freed. */
