@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # In the lab, on its instruction clock: the block workloads of bench-init on a 64 MiB file in the
-# page cache of ext4 on a RAM disk, with each engine; and how many workers io_uring started. Blocks of
-# 4 KiB, as on any disk of 512 MiB or more: for a smaller one mke2fs would choose 1 KiB.
+# page cache of ext4 on a RAM disk, with each engine; and how many workers io_uring started; then over
+# vhost-user. Blocks of 4 KiB, as on any disk of 512 MiB or more: for a smaller one mke2fs would choose 1 KiB.
 set -e
 trace=/sys/kernel/tracing
 
@@ -32,6 +32,11 @@ for engine in Sync Async; do
         measure "firecracker $engine" ./firecracker --no-api --no-seccomp --config-file blk-$engine.json
     fi
 done
+
+# The same file behind a vhost-user socket, served by the back end of the tests.
+./vhost-disk vhost.sock /mnt/disk &
+while [ ! -e vhost.sock ]; do sleep 0.1; done
+measure "mayfly vhost-user" ./mayfly --no-api --config-file blk-vhost.json
 
 if [ -e qemu-system-x86_64 ]; then
     # Its microvm has no keyboard controller to reset by, hence reboot=t.

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Block requests under Linux, in the lab."""
 
-from common import (BOOT_ARGS, RECORDED, Row, boot_config, fail, guest, lab, qemu_files, recorded, say,
+import os
+
+from common import (BOOT_ARGS, MAYFLY, RECORDED, Row, boot_config, fail, guest, lab, qemu_files, recorded, say,
                     write_json)
 
 
@@ -11,8 +13,11 @@ def row_blk(_, work):
     drive = {"drive_id": "d", "path_on_host": "/mnt/disk", "is_root_device": False,
              "is_read_only": False, "io_engine": "@ENGINE@"}
     config = boot_config("vmlinux", "bench-init.cpio", BOOT_ARGS + " bench=blk", 128, [drive])
+    vhost = dict(config, drives=[{"drive_id": "d", "socket": "vhost.sock", "is_root_device": False}])
     out = lab("lab-blk.sh", [f"{kernel}/vmlinux", f"{init}/bench-init.cpio",
-                             write_json(work, "blk.json", config)] + qemu_files(work), "--icount")
+                             os.path.join(os.path.dirname(MAYFLY), "vhost-disk"),
+                             write_json(work, "blk.json", config),
+                             write_json(work, "blk-vhost.json", vhost)] + qemu_files(work), "--icount")
 
     def of(section, words):
         for line in out[section]:
@@ -32,13 +37,16 @@ def row_blk(_, work):
 
     return [row("blk 4 KiB read, depth 1", "BLK qd1 4k read", "Sync", "Sync read", 45),
             row("blk 4 KiB read, depth 1", "BLK qd1 4k read", "Async", "Async read", 45),
+            row("blk 4 KiB read, depth 1", "BLK qd1 4k read", "vhost-user", "", None),
             row("blk 4 KiB write, depth 1", "BLK qd1 4k write", "Sync", "Sync write", 50),
             row("blk 4 KiB write, depth 1", "BLK qd1 4k write", "Async", "Async write", 70),
             row("blk 4 KiB read, depth 32", "BLK qd32 4k read", "Sync", "read32", 8),
             row("blk 4 KiB read, depth 32", "BLK qd32 4k read", "Async", "read32", 8),
             row("blk 4 KiB write, depth 32", "BLK qd32 4k write", "Sync", "", None),
             row("blk 4 KiB write, depth 32", "BLK qd32 4k write", "Async", "", None),
+            row("blk 4 KiB read, depth 32", "BLK qd32 4k read", "vhost-user", "", None),
             row("blk 1 MiB read, per MiB", "BLK seq 1M read", "Sync", "mib", 550),
             row("blk 1 MiB read, per MiB", "BLK seq 1M read", "Async", "mib", 550),
+            row("blk 1 MiB read, per MiB", "BLK seq 1M read", "vhost-user", "", None),
             row("blk 1 MiB write, per MiB", "BLK seq 1M write", "Sync", "", None),
             row("blk 1 MiB write, per MiB", "BLK seq 1M write", "Async", "", None)]
