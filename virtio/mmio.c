@@ -83,6 +83,7 @@ struct virtio_mmio {
     bool polling; /* the polls are armed, once and for good */
     struct deferred arm;
     struct kick kick[VIRTIO_QUEUES_MAX];
+    int call_fd; /* by which another process interrupts the driver; -1 = there is none */
 };
 
 /* ---- registers ------------------------------------------------------------------------------- */
@@ -99,6 +100,15 @@ static uint32_t read_features(const struct virtio_mmio *mmio)
     default:
         return 0;
     }
+}
+
+/* Nobody tells us of another process's interrupts: while it serves the device, there may always be
+ * used buffers. */
+static uint32_t interrupt_status(const struct virtio_mmio *mmio)
+{
+    bool unknown = mmio->call_fd >= 0 && mmio->dev->s.status & VIRTIO_STATUS_DRIVER_OK;
+
+    return mmio->s.interrupt_status | (unknown ? VIRTIO_INTERRUPT_USED : 0);
 }
 
 static uint32_t read_register(const struct virtio_mmio *mmio, uint64_t offset)
@@ -121,7 +131,7 @@ static uint32_t read_register(const struct virtio_mmio *mmio, uint64_t offset)
     case REG_QUEUE_READY:
         return vq ? vq->s.ready : 0;
     case REG_INTERRUPT_STATUS:
-        return mmio->s.interrupt_status;
+        return interrupt_status(mmio);
     case REG_STATUS:
         return mmio->dev->s.status;
     case REG_SHM_LEN_LOW: /* all ones: there is no such shared memory region */
@@ -380,6 +390,20 @@ static int create_kick(struct virtio_mmio *mmio, unsigned q, struct err *e)
                             e);
 }
 
+/* The same the other way round, for a device that another process serves. */
+static int create_call(struct virtio_mmio *mmio, struct err *e)
+{
+    const struct virtio_mmio_place *place = &mmio->place;
+
+    if (!mmio->dev->ops->served_elsewhere || !place->irqfd)
+        return 0;
+    mmio->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (mmio->call_fd < 0)
+        return err_set(e, -errno, "Cannot create an event for interrupts of %s: %s",
+                       mmio->dev->ops->name, err_os(-errno));
+    return place->irqfd(place->owner, mmio->call_fd, place->line->gsi, e);
+}
+
 static struct virtio_mmio *new_mmio(const struct virtio_env *env, struct virtio_dev *dev,
                                     const struct virtio_mmio_place *place)
 {
@@ -391,6 +415,7 @@ static struct virtio_mmio *new_mmio(const struct virtio_env *env, struct virtio_
     mmio->place = *place;
     mmio->loop = env->loop;
     mmio->arm.run = run_arm;
+    mmio->call_fd = -1;
     for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++)
         mmio->kick[q] = (struct kick){.op.done = kick_done, .mmio = mmio, .fd = -1};
     return mmio;
@@ -408,6 +433,8 @@ int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
                        err_os(-ENOMEM));
     for (unsigned q = 0; q < dev->ops->n_queues && rc == 0; q++)
         rc = create_kick(mmio, q, e);
+    if (rc == 0)
+        rc = create_call(mmio, e);
     if (rc == 0 && place->post_writes)
         rc = place->post_writes(place->owner, gpa_add(place->base, REG_INTERRUPT_ACK), e);
     if (rc == 0)
@@ -426,6 +453,7 @@ int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_env *env,
     virtio_dev_attach(dev, &transport_ops, mmio);
     for (unsigned q = 0; q < dev->ops->n_queues; q++)
         dev->kick_fd[q] = mmio->kick[q].fd;
+    dev->call_fd = mmio->call_fd;
     show(mmio);
     *out = mmio;
     return 0;
@@ -447,5 +475,8 @@ void virtio_mmio_destroy(struct virtio_mmio *mmio)
         if (mmio->kick[q].fd >= 0)
             close(mmio->kick[q].fd);
     }
+    mmio->dev->call_fd = -1;
+    if (mmio->call_fd >= 0)
+        close(mmio->call_fd);
     free(mmio);
 }

@@ -33,6 +33,8 @@ struct virtio_mmio_place {
     uint8_t *page;
     /* A write of `value` to `addr` signals `fd`. */
     int (*ioeventfd)(void *owner, int fd, gpa_t addr, uint32_t value, bool assign, struct err *e);
+    /* A signal of `fd` is an interrupt of the line, without us. */
+    int (*irqfd)(void *owner, int fd, uint32_t gsi, struct err *e);
     /* Writes to `addr` may be handed to us late, ... */
     int (*post_writes)(void *owner, gpa_t addr, struct err *e);
     /* ... but before this returns. */

@@ -40,6 +40,7 @@ void virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops,
     pthread_cond_init(&dev->idle, NULL);
     for (unsigned q = 0; q < VIRTIO_QUEUES_MAX; q++)
         dev->kick_fd[q] = -1;
+    dev->call_fd = -1;
     init_queues(dev);
 }
 
@@ -152,12 +153,6 @@ void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t
     virtqueue_push(&dev->queue[q], head, len);
     dev->touched |= 1u << q;
     loop_at_batch_end(dev->env.loop, &dev->publish);
-}
-
-void virtio_dev_interrupt(struct virtio_dev *dev)
-{
-    if (dev->active && !dev->broken)
-        interrupt(dev, VIRTIO_INTERRUPT_USED);
 }
 
 unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,

@@ -71,8 +71,9 @@ struct virtio_dev_ops {
     int (*activate)(struct virtio_dev *dev);
     /* Buffers may have become available in queue q. */
     void (*kick)(struct virtio_dev *dev, unsigned q);
-    /* Another process serves the queues and is given their eventfds (virtio_dev.kick_fd): these are
-     * not polled here, and kick is called only for kicks that did not come by them. */
+    /* Another process serves the queues and is given the transport's eventfds (virtio_dev.kick_fd,
+     * call_fd): these are not polled here, and kick is called only for kicks that did not come by
+     * them. */
     bool served_elsewhere;
     /* Cancel what could wait for ever (a read parked on a socket); nothing new is asked of the
      * device from here on. Loop thread. NULL = every operation of the device ends by itself. */
@@ -127,6 +128,7 @@ struct virtio_dev {
     uint64_t *event_fails, *activate_fails; /* the device's counters of those names, or NULL */
     uint64_t withheld; /* of the ring features below: not offered (another process lacks them) */
     int kick_fd[VIRTIO_QUEUES_MAX]; /* the transport's eventfd of each queue; -1 = none */
+    int call_fd; /* served elsewhere: the eventfd that interrupts the driver; -1 = none */
 
     bool active;          /* activated, and not reset since */
     bool broken;          /* the guest's mistake, or FAILED: nothing more until a reset */
@@ -160,9 +162,6 @@ bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, 
 /* Returns a chain. Used entries are published, and the driver interrupted at most once, at the end
  * of this batch of completions. */
 void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len);
-
-/* Somebody else has published used entries and the driver may want an interrupt for them. */
-void virtio_dev_interrupt(struct virtio_dev *dev);
 
 /* What came of an attempt to serve one request. */
 enum virtio_serve {

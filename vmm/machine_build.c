@@ -177,6 +177,13 @@ static int connect_ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bo
     return kvm_ioeventfd(&machine->kvm, fd, addr, value, assign, e);
 }
 
+static int connect_irqfd(void *owner, int fd, uint32_t gsi, struct err *e)
+{
+    struct machine *machine = owner;
+
+    return kvm_irqfd(&machine->kvm, fd, gsi, e);
+}
+
 static int post_writes(void *owner, gpa_t addr, struct err *e)
 {
     struct machine *machine = owner;
@@ -199,6 +206,7 @@ static int attach_virtio(struct machine *machine, struct virtio_dev *dev, struct
         .line = &slot->irq,
         .page = machine->registers + machine->slot_count * VIRTIO_MMIO_WINDOW,
         .ioeventfd = connect_ioeventfd,
+        .irqfd = connect_irqfd,
         .post_writes = post_writes,
         .flush_posted = flush_posted,
         .owner = machine,

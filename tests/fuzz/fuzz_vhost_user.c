@@ -260,7 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fixture f = {.in = {data, data + size}, .peer = -1};
     struct virtio_env env = {.mem = &mem};
-    int kick;
+    int kick, call;
 
     log_set_options(&(struct log_options){.level = LOG_OFF});
     if (mem.count == 0)
@@ -268,9 +268,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     BUG_ON(loop_create(&f.loop, NULL) < 0);
     env.loop = f.loop;
     kick = eventfd(0, EFD_NONBLOCK);
+    call = eventfd(0, EFD_NONBLOCK);
     if (create(&f, &env)) {
         f.dev = vhost_user_blk_dev(f.blk);
         f.dev->kick_fd[0] = kick;
+        f.dev->call_fd = call;
         fake_loop_on_wait(f.loop, on_wait, &f);
         restart(&f);
         while (f.in.at < f.in.end)
@@ -285,5 +287,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     leave(&f);
     loop_destroy(f.loop);
     close(kick);
+    close(call);
     return 0;
 }

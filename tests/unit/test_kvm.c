@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/kvm.h>
@@ -181,6 +182,8 @@ static void test_kvm_calls_on_other_device_fail_with_sentence(void **state)
 
     (void)state;
     kvm_pulse_irq(&kvm, 9);
+    assert_int_equal(kvm_irqfd(&kvm, kvm.fd, 5, &e), -ENOTTY);
+    assert_non_null(strstr(e.text, "irqfd of interrupt 5"));
     assert_int_equal(kvm_ioeventfd(&kvm, kvm.fd, GPA(0xc0001050), 0, true, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "0xc0001050"));
     close(kvm.vm_fd);
@@ -383,6 +386,26 @@ static void test_kvm_ioeventfd_comes_and_goes_by_value(void **state)
     destroy_vm(&kvm, &mem);
 }
 
+static void test_kvm_irqfd_signal_is_an_edge_of_its_line(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct kvm kvm;
+    struct mem mem;
+    int fd;
+
+    (void)state;
+    create_vm(&kvm, &mem, 2 * MIB, false);
+    fd = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(kvm_irqfd(&kvm, fd, 5, NULL), 0);
+    assert_int_equal(kvm_irqfd(&kvm, fd, 6, NULL), -EBUSY); /* it has one already */
+    assert_int_equal(write(fd, &(uint64_t){1}, 8), 8);
+    for (unsigned i = 0; i < 1000 && requested_by_pic(&kvm) == 0; i++)
+        nanosleep(&pause, NULL); /* a worker of the kernel raises it */
+    assert_int_equal(requested_by_pic(&kvm), 1 << 5);
+    close(fd);
+    destroy_vm(&kvm, &mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_kvm_vm_create_of_memory_kvm_refuses_says_so),
         cmocka_unit_test(test_kvm_pulse_irq_is_an_edge_on_its_line_alone),
         cmocka_unit_test(test_kvm_ioeventfd_comes_and_goes_by_value),
+        cmocka_unit_test(test_kvm_irqfd_signal_is_an_edge_of_its_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

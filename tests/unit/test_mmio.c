@@ -38,6 +38,9 @@ struct fixture {
     uint64_t posted_addr;
     uint32_t posted_ack; /* written by the guest, not yet seen by the transport */
     unsigned flushes;
+    int call_fd; /* of the irqfd hook; -1 = it was not asked */
+    uint32_t call_gsi;
+    int irqfd_result;
     _Alignas(4096) uint8_t page[VIRTIO_MMIO_WINDOW]; /* what the guest reads */
 };
 
@@ -51,6 +54,15 @@ static int ioeventfd(void *owner, int fd, gpa_t addr, uint32_t value, bool assig
     f->ioeventfd_addr = addr.v;
     f->ioeventfd_value = value;
     return f->ioeventfd_result ? err_set(e, f->ioeventfd_result, "refused") : 0;
+}
+
+static int irqfd(void *owner, int fd, uint32_t gsi, struct err *e)
+{
+    struct fixture *f = owner;
+
+    f->call_fd = fd;
+    f->call_gsi = gsi;
+    return f->irqfd_result ? err_set(e, f->irqfd_result, "refused") : 0;
 }
 
 static int post_writes(void *owner, gpa_t addr, struct err *e)
@@ -81,6 +93,7 @@ static void set_up_parts(struct fixture *f)
     assert_int_equal(mem_create(&f->mem, RAM, MEM_PAGES_DEFAULT, false, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
     f->env = (struct virtio_env){&f->mem, f->loop};
+    f->call_fd = -1;
     irq_probe_init(&f->irq, 5);
     assert_int_equal(rng_create(&f->rng, &f->env, &(struct rng_config){0}, NULL), 0);
     f->dev = rng_dev(f->rng);
@@ -94,6 +107,7 @@ static int create(struct fixture *f, struct err *e)
         .line = &f->irq.line,
         .page = f->page,
         .ioeventfd = ioeventfd,
+        .irqfd = irqfd,
         .post_writes = post_writes,
         .flush_posted = flush_posted,
         .owner = f,
@@ -519,6 +533,88 @@ static void test_mmio_page_shows_the_need_of_a_reset(void **state)
     tear_down(&f);
 }
 
+/* ---- devices that another process serves ---- */
+
+/* The entropy device, as if another process served it. */
+static void set_up_elsewhere(struct fixture *f)
+{
+    static struct virtio_dev_ops ops;
+
+    set_up_parts(f);
+    ops = *f->dev->ops;
+    ops.served_elsewhere = true;
+    f->dev->ops = &ops;
+}
+
+static void test_mmio_device_served_elsewhere_gets_the_eventfds_and_is_not_polled(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up_elsewhere(&f);
+    assert_int_equal(create(&f, NULL), 0);
+    assert_true(f.dev->kick_fd[0] >= 0);
+    assert_true(f.dev->call_fd >= 0);
+    assert_int_equal(f.dev->call_fd, f.call_fd);
+    assert_int_equal(f.call_gsi, 5);
+    guest_start(f.dev, &f.driver, virtio_dev_features(f.dev));
+    fake_loop_settle(f.loop);
+    assert_int_equal(fake_loop_count_verb(f.loop, FAKE_POLL), 0);
+    virtio_mmio_destroy(f.mmio);
+    f.mmio = NULL;
+    assert_int_equal(f.dev->kick_fd[0], -1);
+    assert_int_equal(f.dev->call_fd, -1);
+    tear_down(&f);
+}
+
+/* Its interrupts do not come through us, so the register cannot but always say "perhaps". */
+static void test_mmio_device_served_elsewhere_always_shows_used_buffers(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up_elsewhere(&f);
+    assert_int_equal(create(&f, NULL), 0);
+    assert_int_equal(read32(&f, 0x060), 0);
+    guest_start(f.dev, &f.driver, virtio_dev_features(f.dev));
+    write32(&f, 0x034, 0); /* any write shows the registers anew */
+    assert_int_equal(read32(&f, 0x060), 1);
+    write32(&f, 0x064, 1);
+    assert_int_equal(read32(&f, 0x060), 1);
+    virtio_dev_config_changed(f.dev);
+    assert_int_equal(read32(&f, 0x060), 3);
+    write32(&f, 0x064, 3);
+    assert_int_equal(read32(&f, 0x060), 1);
+    write32(&f, 0x070, 0);
+    assert_int_equal(read32(&f, 0x060), 0);
+    tear_down(&f);
+}
+
+static void test_mmio_create_fails_cleanly_when_the_irqfd_is_refused(void **state)
+{
+    struct fixture f;
+    struct err e = {0};
+
+    (void)state;
+    set_up_elsewhere(&f);
+    f.irqfd_result = -EINVAL;
+    assert_int_equal(create(&f, &e), -EINVAL);
+    assert_string_equal(e.text, "refused");
+    assert_int_equal(f.dev->call_fd, -1);
+    tear_down(&f);
+}
+
+static void test_mmio_other_devices_have_no_irqfd(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    assert_int_equal(f.call_fd, -1);
+    assert_int_equal(f.dev->call_fd, -1);
+    tear_down(&f);
+}
+
 static void test_mmio_state_table_covers_its_struct(void **state)
 {
     (void)state;
@@ -546,6 +642,10 @@ int main(void)
         cmocka_unit_test(test_mmio_create_fails_cleanly_when_the_window_is_taken),
         cmocka_unit_test(test_mmio_posted_acknowledgement_does_not_take_a_later_interrupt_away),
         cmocka_unit_test(test_mmio_page_shows_the_need_of_a_reset),
+        cmocka_unit_test(test_mmio_device_served_elsewhere_gets_the_eventfds_and_is_not_polled),
+        cmocka_unit_test(test_mmio_device_served_elsewhere_always_shows_used_buffers),
+        cmocka_unit_test(test_mmio_create_fails_cleanly_when_the_irqfd_is_refused),
+        cmocka_unit_test(test_mmio_other_devices_have_no_irqfd),
         cmocka_unit_test(test_mmio_state_table_covers_its_struct),
     };
 

@@ -514,7 +514,8 @@ static void test_vhost_user_connect_says_why_not(void **state)
     long_path[sizeof(long_path) - 1] = '\0';
     assert_int_equal(files_write(file, "", 0), 0);
     expect_no_connection("", -ENOENT, "No such file or directory (os error 2)");
-    expect_no_connection("/no/such/socket", -ENOENT, "os error 2) /no/such/socket");
+    expect_no_connection("/no/such/socket", -ENOENT,
+                         "UDS Unix stream: No such file or directory (os error 2)");
     expect_no_connection(long_path, -ENAMETOOLONG, "File name too long (os error 36)");
     expect_no_connection(file, -ECONNREFUSED, "Connection refused (os error 111)");
     /* One that accepts nobody takes a few into its backlog; then there is a limit. */

@@ -108,6 +108,26 @@ void vhost_user_close(struct vhost_user *conn)
     conn->fd = -1;
 }
 
+const char *vhost_user_fault(int rc)
+{
+    switch (rc) {
+    case -ECONNRESET:
+    case -EPIPE:
+    case -ENOTCONN:
+        return "has closed the connection";
+    case -EPROTO:
+        return "does not keep to the vhost-user protocol";
+    case -ETIMEDOUT:
+        return "does not answer";
+    case -EAGAIN:
+        return "does not read what it is sent";
+    case -EREMOTEIO:
+        return "cannot tell its configuration";
+    default:
+        return err_os(rc);
+    }
+}
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* Descriptors go in the control part of the message. */

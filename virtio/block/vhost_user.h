@@ -115,7 +115,7 @@ struct vhost_user {
 };
 
 /* Connects to the socket at `path`, waiting until deadline_ns at most while its backlog is full.
- * The error is a sentence that ends in the path. */
+ * The error is in the words that clients of Firecracker know. */
 int vhost_user_connect(struct vhost_user *conn, const char *path, uint64_t deadline_ns,
                        struct err *e) __must_check;
 
@@ -128,6 +128,9 @@ void vhost_user_end(struct vhost_user *conn, int rc);
 
 /* Ends it if it has not ended, and closes the descriptor. Accepts one that was never connected. */
 void vhost_user_close(struct vhost_user *conn);
+
+/* What an error of a connection, or of a call, means, for a sentence that begins "the back end". */
+const char *vhost_user_fault(int rc);
 
 /*
  * Sends one message, with descriptors. -EPIPE and so on when the back end is gone, -EAGAIN when it

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vhost_user_blk.h owns the block device whose requests another process serves (vhost-user): this
- * side negotiates, hands over guest memory, queues and their eventfds, and passes interrupts on.
+ * side negotiates and hands over guest memory, the queue and its eventfds; requests and interrupts
+ * then pass us by.
  *
- *      guest           KVM         back end                         us, on the loop
+ *      guest            KVM          back end
  *      avail.idx
- *      QueueNotify --- ioeventfd - reads chains, moves data
- *                                  used.idx, eventfd "call" ------- poll -> virtio_dev_interrupt
+ *      QueueNotify ---- ioeventfd -- reads chains, moves data
+ *      interrupt  <---- irqfd ------ used.idx, eventfd "call"
  *
  * A pause or reset asks the back end for the ring's base, which stops it, and is over when the used
  * ring has caught up with that. Nothing waits for a back end without a limit: one that is silent

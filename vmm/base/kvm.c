@@ -182,6 +182,16 @@ int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, boo
     return 0;
 }
 
+int kvm_irqfd(const struct kvm *kvm, int fd, uint32_t gsi, struct err *e)
+{
+    struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = gsi};
+
+    if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd))
+        return err_set(e, -errno, "Cannot connect the irqfd of interrupt %u: %s", gsi,
+                       err_os(-errno));
+    return 0;
+}
+
 int kvm_post_writes(const struct kvm *kvm, gpa_t addr, struct err *e)
 {
     struct kvm_coalesced_mmio_zone zone = {.addr = addr.v, .size = sizeof(uint32_t)};

@@ -73,6 +73,9 @@ void kvm_pulse_irq(void *kvm, uint32_t gsi);
 int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, bool assign,
                   struct err *e) __must_check;
 
+/* Each signal of the eventfd `fd` raises and lowers a GSI, without us. Ends with the VM. */
+int kvm_irqfd(const struct kvm *kvm, int fd, uint32_t gsi, struct err *e) __must_check;
+
 /* Closes what is open; the fields are -1 then. */
 void kvm_close(struct kvm *kvm);
 
