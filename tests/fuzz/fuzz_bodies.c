@@ -68,6 +68,9 @@ static void check_strings(const struct json_cursor *c, const struct schema *sche
     } else if (schema == &pmem_schema) {
         check_string(c, body->pmem.id);
         check_string(c, body->pmem.path);
+    } else if (schema == &mmds_config_schema) {
+        for (size_t i = 0; i < body->mmds_config.n_interfaces; i++)
+            check_string(c, body->mmds_config.interface[i]);
     }
 }
 
