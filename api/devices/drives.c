@@ -130,35 +130,44 @@ int act_drive_patch(struct call *call, struct err *e)
     return blk_update(drive->blk, patch->path, patch->has_limiter ? &patch->limiter : NULL, e);
 }
 
+static const char *partuuid_of(const struct drive *drive)
+{
+    return drive->blk ? blk_config(drive->blk)->partuuid
+                      : vhost_user_blk_config(drive->vhost)->partuuid;
+}
+
+static enum blk_cache cache_of(const struct drive *drive)
+{
+    return drive->blk ? blk_config(drive->blk)->cache : vhost_user_blk_config(drive->vhost)->cache;
+}
+
 /* What only the other kind of drive has is null. */
 static void write_drive(struct json_writer *w, const struct drive *drive)
 {
-    const struct vhost_user_blk_config *vhost =
-        drive->vhost ? vhost_user_blk_config(drive->vhost) : NULL;
-    const struct blk_config *blk = drive->blk ? blk_config(drive->blk) : NULL;
+    const struct blk_config *file = drive->blk ? blk_config(drive->blk) : NULL;
 
     json_write_begin(w, '{');
     json_write_key(w, "drive_id");
     json_write_string(w, drive_id(drive));
     json_write_key(w, "partuuid");
-    json_write_string(w, blk ? blk->partuuid : vhost->partuuid);
+    json_write_string(w, partuuid_of(drive));
     json_write_key(w, "is_root_device");
     json_write_bool(w, drive_is_root(drive));
     json_write_key(w, "cache_type");
-    json_write_string(w, cache_names[blk ? blk->cache : vhost->cache]);
+    json_write_string(w, cache_names[cache_of(drive)]);
     json_write_key(w, "is_read_only");
-    if (blk)
-        json_write_bool(w, blk->read_only);
+    if (file)
+        json_write_bool(w, file->read_only);
     else
         json_write_null(w);
     json_write_key(w, "path_on_host");
-    json_write_string(w, blk ? blk->path : NULL);
-    limiter_write(w, "rate_limiter", blk && blk->has_limiter, blk ? &blk->limiter : NULL);
+    json_write_string(w, file ? file->path : NULL);
+    limiter_write(w, "rate_limiter", file && file->has_limiter, file ? &file->limiter : NULL);
     json_write_key(w, "io_engine");
-    json_write_string(w, blk ? engine_name(blk->engine) : NULL);
+    json_write_string(w, file ? engine_name(file->engine) : NULL);
     json_write_key(w, "socket");
-    json_write_string(w, vhost ? vhost->socket : NULL);
-    if (blk && blk->discard) {
+    json_write_string(w, drive->vhost ? vhost_user_blk_config(drive->vhost)->socket : NULL);
+    if (file && file->discard) {
         json_write_key(w, "discard");
         json_write_bool(w, true);
     }
