@@ -193,8 +193,8 @@ static int converse(struct client *c)
     len = receive(c, &text);
     if (len >= 0) {
         body = strstr(text, "\r\n\r\n") + 4;
-        printf("status=%d length=%zu hash=%u\n", atoi(text + 9), (size_t)(text + len - body),
-               hash(body, (size_t)(text + len - body)));
+        printf("status=%d length=%zu hash=%u\n", (int)strtol(text + 9, NULL, 10),
+               (size_t)(text + len - body), hash(body, (size_t)(text + len - body)));
         if (c->show) {
             show("head", text, (size_t)(body - text));
             show("body", body, (size_t)(text + len - body));
@@ -270,7 +270,7 @@ static int cmd_http_many(int argc, char **argv)
             char *text = NULL;
 
             if (send(c[i].fd, c[i].request, c[i].len, MSG_NOSIGNAL) == (ssize_t)c[i].len &&
-                receive(&c[i], &text) > 0 && strncmp(text, "HTTP/1.1 200 ", 13) == 0)
+                receive(&c[i], &text) > 0 && text && strncmp(text, "HTTP/1.1 200 ", 13) == 0)
                 good++;
             free(text);
         }

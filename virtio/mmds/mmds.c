@@ -202,10 +202,12 @@ static void answer(struct mmds_endpoint *endpoint, struct tcp *tcp, size_t reque
         endpoint->service.answer(endpoint->service.owner, tcp->received, request_len, &len);
 
     tcp_consume(tcp, request_len);
-    if (text)
+    if (text && len <= TCP_ANSWER_MAX) {
         tcp_answer(tcp, text, len, now);
-    else
+    } else {
+        free(text);
         tcp_abort(tcp);
+    }
 }
 
 /* What has been received, once the answer before has arrived. */

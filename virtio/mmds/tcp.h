@@ -23,8 +23,10 @@
 
 #include "virtio/mmds/frame.h"
 
-/* A request must fit; one that does not costs its connection. */
+/* A request must fit; one that does not costs its connection. So does an answer that is longer than
+ * an order in the circle of sequence numbers can be told for. */
 #define TCP_RECEIVE_MAX 2500
+#define TCP_ANSWER_MAX  GIB
 
 #define TCP_RTO_FIRST   (300 * NSEC_PER_MSEC)
 #define TCP_RTO_MAX     (3 * NSEC_PER_SEC)
