@@ -12,6 +12,7 @@
 #define RAM        (64 * MIB)
 #define QUEUE_SIZE 16
 
+#define F_TELL      (UINT64_C(1) << 0)
 #define F_STATS     (UINT64_C(1) << 1)
 #define F_OOM       (UINT64_C(1) << 2)
 #define F_HINT      (UINT64_C(1) << 3)
@@ -37,7 +38,8 @@ struct balloon_fixture {
     unsigned config_interrupts;
 };
 
-/* Makes the device and goes to DRIVER_OK with everything that it offers. */
+/* Makes the device and goes to DRIVER_OK with everything that it offers but the promise to tell it
+ * when a page leaves the balloon (F_TELL): so every page goes back before its request does. */
 void balloon_set_up(struct balloon_fixture *f, const struct balloon_config *config);
 void balloon_tear_down(struct balloon_fixture *f);
 /* The driver's queues anew, up to DRIVER_OK with `features`. */

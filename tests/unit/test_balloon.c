@@ -11,38 +11,6 @@
 
 #define PAGE(mib) ((uint32_t)((mib)*MIB / PAGE_SIZE))
 
-/* ---- ranges ---------------------------------------------------------------------------------- */
-
-static void test_balloon_merges_pages_into_the_fewest_ranges(void **state)
-{
-    static const struct {
-        uint32_t page[8];
-        unsigned count, runs;
-        struct balloon_run run[4];
-    } cases[] = {
-        {{0}, 0, 0, {{0, 0}}},
-        {{7}, 1, 1, {{7, 1}}},
-        {{1, 2, 3, 4}, 4, 1, {{1, 4}}},
-        {{9, 8, 7}, 3, 1, {{7, 3}}},
-        {{2, 3, 1, 0}, 4, 1, {{0, 4}}}, /* both ends */
-        {{5, 6, 20, 21, 7, 8}, 6, 2, {{5, 4}, {20, 2}}},
-        {{30, 10, 20}, 3, 3, {{10, 1}, {20, 1}, {30, 1}}},
-        {{4, 4, 4}, 3, 1, {{4, 1}}},
-        {{1, 2, 3, 10, 2, 3, 4}, 7, 2, {{1, 4}, {10, 1}}}, /* overlapping */
-        {{1, 2, 3, 4, 10, 2, 3}, 7, 2, {{1, 4}, {10, 1}}}, /* one inside another */
-        {{UINT32_MAX, 0, UINT32_MAX - 1}, 3, 2, {{0, 1}, {UINT32_MAX - 1, 2}}}, /* no wrap */
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct balloon_run run[8];
-        unsigned n = balloon_merge(cases[i].page, cases[i].count, run);
-
-        assert_int_equal(n, cases[i].runs);
-        assert_memory_equal(run, cases[i].run, n * sizeof(run[0]));
-    }
-}
-
 /* ---- inflate and deflate --------------------------------------------------------------------- */
 
 static void test_balloon_pages_put_in_go_back_and_read_as_zeroes(void **state)
@@ -236,6 +204,148 @@ static void test_balloon_deflate_only_returns_the_request(void **state)
     balloon_tear_down(&f);
 }
 
+/* ---- blocks that outlive requests ------------------------------------------------------------ */
+
+#define BLOCK_PAGES 512u
+
+/* A balloon whose driver tells before it uses a page again, over memory of which only whole blocks
+ * of 2 MiB go back. */
+static void set_up_blocks(struct balloon_fixture *f)
+{
+    balloon_set_up(f, &(struct balloon_config){.amount_mib = 1});
+    balloon_start(f, virtio_dev_features(f->dev));
+    balloon_fill(f, 20 * MIB, 40 * MIB);
+}
+
+/* Sends pages in a request of its own, which has to come back at once. */
+static void inflate(struct balloon_fixture *f, uint32_t first, unsigned count, int step)
+{
+    uint32_t page[BLOCK_PAGES];
+    uint16_t head;
+
+    for (unsigned i = 0; i < count; i++)
+        page[i] = (uint32_t)((int)first + (int)i * step);
+    head = balloon_send_pages(f, INFLATE, page, count);
+    balloon_kick(f, INFLATE);
+    balloon_expect_used(f, INFLATE, head);
+}
+
+static void expire(struct balloon_fixture *f)
+{
+    assert_int_equal(fake_loop_count_verb(f->loop, FAKE_TIMER), 1);
+    fake_loop_complete(f->loop, 0, -ETIME, false);
+    fake_loop_settle(f->loop);
+}
+
+static void test_balloon_a_complete_block_goes_back_at_once_and_whole(void **state)
+{
+    struct balloon_fixture f;
+
+    (void)state;
+    set_up_blocks(&f);
+    f.mem.pages = MEM_PAGES_HUGETLB_2M; /* only whole ones can go */
+
+    inflate(&f, PAGE(20), 200, 1);
+    inflate(&f, PAGE(22) - 1, 200, -1);  /* in the other direction */
+    inflate(&f, PAGE(20) + 150, 100, 1); /* some of them again */
+    assert_false(balloon_is_empty(&f, 20 * MIB, 2 * MIB));
+    inflate(&f, PAGE(20) + 250, 62, 1);
+    assert_true(balloon_is_empty(&f, 20 * MIB, 2 * MIB));
+    assert_false(balloon_is_empty(&f, 22 * MIB, PAGE_SIZE));
+    balloon_tear_down(&f);
+}
+
+static void test_balloon_an_incomplete_block_goes_back_when_nothing_comes_any_more(void **state)
+{
+    struct balloon_fixture f;
+
+    (void)state;
+    set_up_blocks(&f);
+    inflate(&f, PAGE(20), 200, 1);
+    assert_false(balloon_is_empty(&f, 20 * MIB, PAGE_SIZE));
+
+    expire(&f); /* it came since the timer was started */
+    assert_false(balloon_is_empty(&f, 20 * MIB, PAGE_SIZE));
+    inflate(&f, PAGE(20) + 200, 1, 1);
+    expire(&f);
+    assert_false(balloon_is_empty(&f, 20 * MIB, PAGE_SIZE));
+    expire(&f);
+    assert_true(balloon_is_empty(&f, 20 * MIB, 201 * PAGE_SIZE));
+    assert_false(balloon_is_empty(&f, 20 * MIB + 201 * PAGE_SIZE, PAGE_SIZE));
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    balloon_tear_down(&f);
+}
+
+static void test_balloon_a_block_makes_room_for_others(void **state)
+{
+    struct balloon_fixture f;
+    unsigned empty = 0;
+
+    (void)state;
+    set_up_blocks(&f);
+    for (uint32_t i = 0; i < BALLOON_BLOCKS; i++)
+        inflate(&f, PAGE(20 + 2 * i), 1, 1);
+    assert_false(balloon_is_empty(&f, 20 * MIB, PAGE_SIZE));
+    inflate(&f, PAGE(20 + 2 * BALLOON_BLOCKS), 1, 1);
+    for (uint32_t i = 0; i <= BALLOON_BLOCKS; i++)
+        empty += balloon_is_empty(&f, (20 + 2 * i) * MIB, PAGE_SIZE);
+    assert_int_equal(empty, 1);
+    balloon_tear_down(&f);
+}
+
+static void test_balloon_pages_that_the_driver_wants_back_are_empty(void **state)
+{
+    static const uint32_t page[] = {PAGE(20)};
+    struct balloon_fixture f;
+    uint16_t head;
+
+    (void)state;
+    set_up_blocks(&f);
+    inflate(&f, PAGE(20), 3, 1);
+    head = balloon_send_pages(&f, DEFLATE, page, 1);
+    balloon_kick(&f, DEFLATE);
+    balloon_expect_used(&f, DEFLATE, head);
+    assert_true(balloon_is_empty(&f, 20 * MIB, 3 * PAGE_SIZE));
+
+    balloon_fill(&f, 20 * MIB, 3 * PAGE_SIZE); /* the guest uses them: nothing may come after */
+    expire(&f);
+    assert_false(balloon_is_empty(&f, 20 * MIB, PAGE_SIZE));
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    balloon_tear_down(&f);
+}
+
+static void test_balloon_a_pause_gives_incomplete_blocks_back(void **state)
+{
+    struct balloon_fixture f;
+
+    (void)state;
+    set_up_blocks(&f);
+    inflate(&f, PAGE(20), 3, 1);
+
+    virtio_dev_quiesce(f.dev);
+    assert_true(balloon_is_empty(&f, 20 * MIB, 3 * PAGE_SIZE));
+    fake_loop_settle(f.loop);
+    assert_true(virtio_dev_is_idle(f.dev));
+    assert_int_equal(fake_loop_count(f.loop), 0);
+    virtio_dev_resume(f.dev);
+    fake_loop_settle(f.loop);
+    inflate(&f, PAGE(30), 3, 1);
+    assert_int_equal(fake_loop_count_verb(f.loop, FAKE_TIMER), 1);
+    balloon_tear_down(&f);
+}
+
+static void test_balloon_the_last_block_there_can_be_does_no_harm(void **state)
+{
+    struct balloon_fixture f;
+
+    (void)state;
+    set_up_blocks(&f);
+    inflate(&f, UINT32_MAX - 511, 512, 1);
+    assert_int_equal(metrics.balloon.event_fails, 1); /* one range, which is no memory */
+    assert_int_equal(f.dev->s.status, 15);
+    balloon_tear_down(&f);
+}
+
 /* ---- features and queues --------------------------------------------------------------------- */
 
 static void test_balloon_offers_what_was_configured(void **state)
@@ -258,7 +368,7 @@ static void test_balloon_offers_what_was_configured(void **state)
         struct balloon_fixture f;
 
         balloon_set_up(&f, &cases[i].config);
-        assert_int_equal(virtio_dev_features(f.dev), F_RING | cases[i].features);
+        assert_int_equal(virtio_dev_features(f.dev), F_RING | F_TELL | cases[i].features);
         assert_int_equal(f.dev->ops->n_queues, cases[i].queues);
         assert_int_equal(f.dev->ops->device_id, 5);
         balloon_tear_down(&f);
@@ -416,7 +526,6 @@ static void test_balloon_refuses_more_pages_than_can_be_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_balloon_merges_pages_into_the_fewest_ranges),
         cmocka_unit_test(test_balloon_pages_put_in_go_back_and_read_as_zeroes),
         cmocka_unit_test(test_balloon_pages_that_went_back_are_dirty),
         cmocka_unit_test(test_balloon_page_numbers_are_a_stream_however_buffers_cut_it),
@@ -425,6 +534,12 @@ int main(void)
         cmocka_unit_test(test_balloon_a_pause_in_the_middle_of_a_request_loses_nothing),
         cmocka_unit_test(test_balloon_its_own_ring_may_be_discarded),
         cmocka_unit_test(test_balloon_deflate_only_returns_the_request),
+        cmocka_unit_test(test_balloon_a_complete_block_goes_back_at_once_and_whole),
+        cmocka_unit_test(test_balloon_an_incomplete_block_goes_back_when_nothing_comes_any_more),
+        cmocka_unit_test(test_balloon_a_block_makes_room_for_others),
+        cmocka_unit_test(test_balloon_pages_that_the_driver_wants_back_are_empty),
+        cmocka_unit_test(test_balloon_a_pause_gives_incomplete_blocks_back),
+        cmocka_unit_test(test_balloon_the_last_block_there_can_be_does_no_harm),
         cmocka_unit_test(test_balloon_offers_what_was_configured),
         cmocka_unit_test(test_balloon_understands_both_ways_to_number_queues),
         cmocka_unit_test(test_balloon_driver_writes_actual_and_nothing_else),

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define F_MUST_TELL_HOST (UINT64_C(1) << 0)
 #define F_STATS_VQ       (UINT64_C(1) << 1)
 #define F_DEFLATE_ON_OOM (UINT64_C(1) << 2)
 #define F_FREE_PAGE_HINT (UINT64_C(1) << 3)
@@ -41,10 +42,15 @@ static uint64_t balloon_features(const struct virtio_dev *dev)
 {
     const struct balloon_config *config = &to_balloon(dev)->config;
 
-    return (config->stats_interval_s ? F_STATS_VQ : 0) |
+    return F_MUST_TELL_HOST | (config->stats_interval_s ? F_STATS_VQ : 0) |
            (config->deflate_on_oom ? F_DEFLATE_ON_OOM : 0) |
            (config->free_page_hinting ? F_FREE_PAGE_HINT : 0) |
            (config->free_page_reporting ? F_REPORTING : 0);
+}
+
+bool balloon_tells(const struct balloon *balloon)
+{
+    return virtio_dev_has(&balloon->dev, F_MUST_TELL_HOST);
 }
 
 static const void *balloon_space(const struct virtio_dev *dev, size_t *len)
@@ -143,6 +149,7 @@ static void balloon_quiesce(struct virtio_dev *dev)
 {
     struct balloon *balloon = to_balloon(dev);
 
+    balloon_pages_quiesce(balloon);
     balloon_stats_quiesce(balloon);
     memset(balloon->progress, 0, sizeof(balloon->progress));
 }
@@ -207,6 +214,7 @@ int balloon_create(struct balloon **out, const struct virtio_env *env,
     balloon->dev.activate_fails = &metrics.balloon.activate_fails;
     balloon->config = *config;
     balloon->s.num_pages = config->amount_mib * BALLOON_PAGES_PER_MIB;
+    balloon_pages_init(balloon);
     balloon_stats_init(balloon);
     *out = balloon;
     return 0;

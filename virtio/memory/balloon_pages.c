@@ -4,6 +4,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
 
+#include <errno.h>
 #include <string.h>
 
 /*
@@ -16,6 +17,9 @@
 
 /* Page numbers looked at in one go. Linux sends at most 256. */
 #define PAGES_MAX 512
+
+/* So long after the last request, or at most twice that, incomplete blocks go back. */
+#define FLUSH_NS (10 * NSEC_PER_MSEC)
 
 void balloon_begin_turn(struct balloon *balloon)
 {
@@ -50,69 +54,140 @@ enum virtio_serve balloon_return(struct balloon *balloon, unsigned q, uint16_t h
     return VIRTIO_LATER;
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
-static uint64_t end_of(struct balloon_run run)
+/*
+ * Page numbers are collected by blocks of 2 MiB, a bit a page, which sorts and merges them. A block
+ * that is complete goes back in one call: so a huge page of the host stays one until it is gone,
+ * and what the guest touches later may be one again. Emptied in parts it would be split, cost a
+ * small page's price 512 times, and never become one again; in hugetlbfs it would not go at all.
+ *
+ * Linux sends 1 MiB at a time and waits for its return. So blocks outlive requests: until they are
+ * complete, room is needed for others, the guest wants pages back, or nothing has come for a while.
+ * That is only right if the guest tells us before it uses a page again (MUST_TELL_HOST). If it has
+ * not promised that, all of a request goes back before the request does.
+ */
+static void discard_run(struct balloon *balloon, uint64_t first, uint64_t count)
 {
-    return (uint64_t)run.first + run.count;
+    uint64_t len = count << BALLOON_PAGE_SHIFT;
+    void *at = mem_writable(balloon->dev.env.mem, GPA(first << BALLOON_PAGE_SHIFT), len);
+
+    /* A page that is no memory is the guest's own affair: nobody has it, nothing is given back. */
+    if (!at || !balloon_discard(balloon, at, len))
+        metric_add(&metrics.balloon.event_fails, 1);
 }
 
-/* Whether `page` continues the run at either end; then it is added. Linux's allocator hands pages
- * out in both directions. */
-static bool grow(struct balloon_run *run, uint32_t page)
+static bool has_page(const struct balloon_block *block, unsigned page)
 {
-    if (page == end_of(*run)) {
-        run->count++;
-        return true;
+    return block->page[page / 64] >> (page % 64) & 1;
+}
+
+/* Gives its pages back, and forgets it. */
+static void close_block(struct balloon *balloon, struct balloon_block *block)
+{
+    uint64_t start = (uint64_t)block->number * BALLOON_BLOCK_PAGES;
+    unsigned page = 0;
+
+    while (page < BALLOON_BLOCK_PAGES) {
+        unsigned first = page;
+
+        while (page < BALLOON_BLOCK_PAGES && has_page(block, page))
+            page++;
+        if (page > first)
+            discard_run(balloon, start + first, page - first);
+        while (page < BALLOON_BLOCK_PAGES && !has_page(block, page))
+            page++;
     }
-    if (run->first > 0 && page == run->first - 1) {
-        run->first--;
-        run->count++;
-        return true;
+    *block = (struct balloon_block){0};
+}
+
+/* The block of that number, a new one if need be; where all are in use, one makes room. */
+static struct balloon_block *open_block(struct balloon *balloon, uint32_t number)
+{
+    struct balloon_block *unused = NULL;
+
+    for (unsigned i = 0; i < BALLOON_BLOCKS; i++) {
+        if (balloon->block[i].count == 0)
+            unused = &balloon->block[i];
+        else if (balloon->block[i].number == number)
+            return &balloon->block[i];
     }
+    if (!unused) {
+        unused = &balloon->block[balloon->next_victim++ % BALLOON_BLOCKS];
+        close_block(balloon, unused);
+    }
+    unused->number = number;
+    return unused;
+}
+
+/* `block` is that of the page before, or NULL; returns that of this one. */
+static struct balloon_block *add_page(struct balloon *balloon, struct balloon_block *block,
+                                      uint32_t page)
+{
+    uint32_t number = page / BALLOON_BLOCK_PAGES, bit = page % BALLOON_BLOCK_PAGES;
+
+    if (!block || block->number != number)
+        block = open_block(balloon, number);
+    if (!has_page(block, bit)) {
+        block->page[bit / 64] |= UINT64_C(1) << (bit % 64);
+        block->count++;
+    }
+    if (block->count < BALLOON_BLOCK_PAGES)
+        return block;
+    close_block(balloon, block);
+    return NULL;
+}
+
+void balloon_flush(struct balloon *balloon)
+{
+    for (unsigned i = 0; i < BALLOON_BLOCKS; i++)
+        if (balloon->block[i].count > 0)
+            close_block(balloon, &balloon->block[i]);
+}
+
+static bool has_open_block(const struct balloon *balloon)
+{
+    for (unsigned i = 0; i < BALLOON_BLOCKS; i++)
+        if (balloon->block[i].count > 0)
+            return true;
     return false;
 }
 
-/* By insertion: there are few, and where there are many, each costs a system call afterwards that
- * is dearer than its way to its place. */
-static void sort(struct balloon_run *run, unsigned count)
-{
-    for (unsigned i = 1; i < count; i++) {
-        struct balloon_run moved = run[i];
-        unsigned to = i;
+/* ---- the end of a row of requests ------------------------------------------------------------ */
 
-        for (; to > 0 && run[to - 1].first > moved.first; to--)
-            run[to] = run[to - 1];
-        run[to] = moved;
-    }
+static void start_timer(struct balloon *balloon)
+{
+    virtio_dev_op_begin(&balloon->dev);
+    loop_timer_start(balloon->dev.env.loop, &balloon->flush_timer, FLUSH_NS);
 }
 
-/* Makes one of sorted runs that touch or overlap. */
-static unsigned join(struct balloon_run *run, unsigned count)
+/* At its time, or cancelled by a quiesce, which has flushed. */
+static void timer_done(struct op *op, int res, bool more)
 {
-    unsigned last = 0;
+    struct balloon *balloon = container_of(op, struct balloon, flush_timer.op);
 
-    for (unsigned i = 1; i < count; i++) {
-        if (run[i].first > end_of(run[last])) {
-            run[++last] = run[i];
-            continue;
-        }
-        if (end_of(run[i]) > end_of(run[last]))
-            run[last].count = (uint32_t)(end_of(run[i]) - run[last].first);
-    }
-    return count ? last + 1 : 0;
+    (void)more;
+    balloon->flush_timer.armed = false;
+    virtio_dev_op_end(&balloon->dev);
+    if (res != -ETIME || !has_open_block(balloon))
+        return;
+    if (balloon->inflating)
+        start_timer(balloon);
+    else
+        balloon_flush(balloon);
+    balloon->inflating = false;
 }
 
-unsigned balloon_merge(const uint32_t *page, unsigned count, struct balloon_run *run)
+void balloon_pages_init(struct balloon *balloon)
 {
-    unsigned n = 0;
+    balloon->flush_timer.op.done = timer_done;
+}
 
-    for (unsigned i = 0; i < count; i++) {
-        if (n == 0 || !grow(&run[n - 1], page[i]))
-            run[n++] = (struct balloon_run){.first = page[i], .count = 1};
-    }
-    sort(run, n);
-    return join(run, n);
+void balloon_pages_quiesce(struct balloon *balloon)
+{
+    balloon_flush(balloon);
+    if (balloon->flush_timer.armed)
+        loop_cancel(balloon->dev.env.loop, &balloon->flush_timer.op);
 }
 
 /* ---- inflate --------------------------------------------------------------------------------- */
@@ -137,20 +212,17 @@ uint32_t balloon_copy(const struct vq_chain *chain, uint64_t skip, void *to, uin
     return done;
 }
 
-/* A page that is no memory is the guest's own affair: nobody has it, and nothing is given back. */
-static void discard_pages(struct balloon *balloon, const uint32_t *page, unsigned count)
+static void take_pages(struct balloon *balloon, const uint32_t *page, unsigned count)
 {
-    struct balloon_run run[PAGES_MAX];
-    unsigned n = balloon_merge(page, count, run);
+    struct balloon_block *block = NULL;
 
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t len = (uint64_t)run[i].count << BALLOON_PAGE_SHIFT;
-        gpa_t gpa = GPA((uint64_t)run[i].first << BALLOON_PAGE_SHIFT);
-        void *at = mem_writable(balloon->dev.env.mem, gpa, len);
-
-        if (!at || !balloon_discard(balloon, at, len))
-            metric_add(&metrics.balloon.event_fails, 1);
-    }
+    for (unsigned i = 0; i < count; i++)
+        block = add_page(balloon, block, page[i]);
+    balloon->inflating = true;
+    if (!balloon_tells(balloon))
+        balloon_flush(balloon);
+    else if (!balloon->flush_timer.armed && has_open_block(balloon))
+        start_timer(balloon);
 }
 
 /*
@@ -168,7 +240,7 @@ enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q)
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
     done = balloon_copy(&chain, balloon->progress[q], page, sizeof(page));
-    discard_pages(balloon, page, done / sizeof(*page));
+    take_pages(balloon, page, done / sizeof(*page));
     if (done == sizeof(page))
         return balloon_continue_later(balloon, q, balloon->progress[q] + done);
     return balloon_return(balloon, q, chain.head);
@@ -176,7 +248,8 @@ enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q)
 
 /* ---- deflate --------------------------------------------------------------------------------- */
 
-/* The guest takes pages back by touching them; it only says so. */
+/* The guest takes pages back by touching them, after it has said so: what we have not given back of
+ * them yet goes now, or it would go then. */
 enum virtio_serve balloon_serve_deflate(struct virtio_dev *dev, unsigned q)
 {
     struct iovec iov[VIRTQUEUE_SIZE_DEFAULT];
@@ -184,6 +257,6 @@ enum virtio_serve balloon_serve_deflate(struct virtio_dev *dev, unsigned q)
 
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    virtio_dev_push(dev, q, chain.head, 0);
-    return VIRTIO_SERVED;
+    balloon_flush(to_balloon(dev));
+    return balloon_return(to_balloon(dev), q, chain.head);
 }

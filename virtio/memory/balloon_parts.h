@@ -48,6 +48,15 @@ struct balloon_state {
 };
 #define BALLOON_CONFIG_SIZE offsetof(struct balloon_state, last_run)
 
+/* Pages of one block of 2 MiB that the guest has given and the host has not got yet. */
+#define BALLOON_BLOCK_PAGES 512u
+#define BALLOON_BLOCKS      8
+struct balloon_block {
+    uint32_t number; /* its first page divided by the pages of a block */
+    uint32_t count;  /* of the bits that are set; 0 = not in use */
+    uint64_t page[BALLOON_BLOCK_PAGES / 64];
+};
+
 struct balloon {
     struct virtio_dev dev;
     struct balloon_config config;
@@ -58,10 +67,20 @@ struct balloon {
     uint32_t progress[VIRTIO_QUEUES_MAX];
     uint64_t budget; /* what is left of this turn, see balloon_discard */
 
+    struct balloon_block block[BALLOON_BLOCKS];
+    unsigned next_victim;          /* the next to make room, modulo their number */
+    bool inflating;                /* since the timer looked last */
+    struct loop_timer flush_timer; /* counts as in flight while it is armed */
+
     bool stats_held; /* the driver's buffer, until new statistics are wanted */
     uint16_t stats_head;
     struct loop_timer stats_timer; /* counts as in flight while it is armed */
 };
+
+/* ---- balloon.c ---- */
+
+/* Whether the driver tells us before it uses a page of the balloon again. */
+bool balloon_tells(const struct balloon *balloon);
 
 static inline struct balloon *to_balloon(const struct virtio_dev *dev)
 {
@@ -90,14 +109,12 @@ uint32_t balloon_copy(const struct vq_chain *chain, uint64_t skip, void *to, uin
 enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q);
 enum virtio_serve balloon_serve_deflate(struct virtio_dev *dev, unsigned q);
 
-/* A range of pages by number. */
-struct balloon_run {
-    uint32_t first, count;
-};
+/* Gives everything back that has been taken and not yet been given back. */
+void balloon_flush(struct balloon *balloon);
 
-/* Page numbers in any order, doubled or not, as few ranges in ascending order; `run` has room for
- * `count`. Returns how many there are. */
-unsigned balloon_merge(const uint32_t *page, unsigned count, struct balloon_run *run);
+void balloon_pages_init(struct balloon *balloon);
+/* Flushes, and ends the timer. */
+void balloon_pages_quiesce(struct balloon *balloon);
 
 /* ---- balloon_stats.c ---- */
 
