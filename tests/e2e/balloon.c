@@ -134,6 +134,58 @@ E2E(a_balloon_configured_before_the_start_is_inflated_by_itself, LINUX)
     CHECK(vm_taken_mib(vm) < GUEST_MIB - 64);
 }
 
+/* A number of /proc/meminfo; of the host's huge pages, say. */
+static unsigned host_memory(const char *name)
+{
+    struct text t = {0};
+    CHECK_INT(text_read_file(&t, "/proc/meminfo"), 0);
+    const char *line = strstr(t.data, name);
+    CHECK(line != NULL);
+    unsigned number = (unsigned)strtoul(line + strlen(name) + 1, NULL, 10);
+    text_free(&t);
+    return number;
+}
+
+/* What is in use stays until it is given back. */
+static void set_huge_pages(unsigned count)
+{
+    FILE *f = fopen("/proc/sys/vm/nr_hugepages", "w");
+    if (f) {
+        fprintf(f, "%u\n", count);
+        fclose(f);
+    }
+}
+
+E2E(huge_pages_of_the_pool_go_back_to_it, LINUX)
+{
+    unsigned before = host_memory("HugePages_Total");
+    set_huge_pages(before + GUEST_MIB / 2);
+    if (host_memory("HugePages_Free") < GUEST_MIB / 2) {
+        set_huge_pages(before);
+        e2e_skip("this host has no %d huge pages", GUEST_MIB / 2);
+    }
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/balloon",
+           "{\"amount_mib\":0,\"deflate_on_oom\":false,\"stats_polling_interval_s\":1}");
+    vm_put(vm, "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":%d,\"huge_pages\":\"2M\"}",
+           GUEST_MIB);
+    linux_start(vm, REFERENCE_ELF, TEST_INITRD, "");
+    ask(vm, "touch %d", BUSY_MIB);
+    unsigned unused = host_memory("HugePages_Free");
+
+    set_balloon(vm, 80);
+    int64_t deadline = clock_ms() + e2e_ms(ACT_MS);
+    while (host_memory("HugePages_Free") < unused + 20) {
+        if (!clock_left(deadline))
+            FAIL("a balloon of 80 MiB changed %u free huge pages into %u", unused,
+                 host_memory("HugePages_Free"));
+        process_pump(&vm->monitor.process, POLL_MS);
+    }
+    set_balloon(vm, 0);
+    ask(vm, "touch %d", BUSY_MIB);
+    set_huge_pages(before);
+}
+
 E2E(a_balloon_goes_up_and_down_under_many_processors, LINUX)
 {
     struct vm *vm = vm_new(NULL);
