@@ -16,6 +16,7 @@ from rows_api import row_api
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
 from rows_memory import row_binary, row_memory
+from rows_net import row_net
 from rows_vsock import row_vsock
 from rows_wire import row_wire
 
@@ -25,6 +26,7 @@ ROWS = {
     "exits": row_exits,
     "tiny": row_tiny,
     "blk": row_blk,
+    "net": row_net,
     "vsock": row_vsock,
     "wire": row_wire,
     "api": row_api,

@@ -23,6 +23,7 @@ RECORDED = {
     "pid1": 35.1, "reaped": 64.0, "exits": 1515, "user": 131,
     "Sync read": 53.0, "Sync write": 55.8, "Async read": 57.4, "Async write": 79.6,
     "read32": 12.2, "mib": 2624.0, "idle": 236, "booted": 352,
+    "tcp out": 1488, "tcp in": 1695, "tcp rtt": 123, "udp": 13.2,
     "vsock rtt": 136, "vsock connect": 366, "vsock to guest": 2726, "vsock to host": 1844,
 }
 

@@ -27,4 +27,16 @@ measure()
 }
 
 measure mayfly ./mayfly --no-api --config-file net.json
+if [ -e firecracker ]; then
+    measure firecracker ./firecracker --no-api --no-seccomp --config-file net.json
+fi
+if [ -e qemu-system-x86_64 ]; then
+    # Its microvm has no keyboard controller to reset by, hence reboot=t.
+    measure qemu ./qemu-system-x86_64 -L qemu -enable-kvm -cpu host -m 128 \
+        -M microvm,rtc=off,acpi=off,auto-kernel-cmdline=on -nodefaults -no-user-config -nographic \
+        -no-reboot -serial stdio -kernel vmlinux -initrd bench-init.cpio \
+        -netdev tap,id=n,ifname=tap0,script=no,downscript=no,vhost=off \
+        -device virtio-net-device,netdev=n \
+        -append "console=ttyS0 quiet reboot=t panic=-1 8250.nr_uarts=1 bench=net"
+fi
 kill $peer
