@@ -324,34 +324,34 @@ const char *http_continue(unsigned minor)
 }
 
 /* The status line has no reason phrase, but the space before it. */
-static void write_head(FILE *out, const struct http_answer *a)
+static size_t write_head(char *head, size_t room, const struct http_answer *a)
 {
-    fprintf(out, "HTTP/1.%d %d \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n",
-            a->http_1_0 ? 0 : 1, a->status);
-    if (a->more)
-        fputs(a->more, out);
-    if (a->deprecated)
-        fputs("Deprecation: true\r\n", out);
+    int n = snprintf(head, room,
+                     "HTTP/1.%d %d \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n%s%s",
+                     a->http_1_0 ? 0 : 1, a->status, a->more ? a->more : "",
+                     a->deprecated ? "Deprecation: true\r\n" : "");
+
     if (a->status != 204)
-        fprintf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n",
-                a->plain_text ? "text/plain" : "application/json", a->body_len);
-    fputs("\r\n", out);
+        n += snprintf(head + n, room - (size_t)n, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+                      a->plain_text ? "text/plain" : "application/json", a->body_len);
+    n += snprintf(head + n, room - (size_t)n, "\r\n");
+    BUG_ON((size_t)n >= room);
+    return (size_t)n;
 }
 
 char *http_answer_format(const struct http_answer *a, size_t *len)
 {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, len);
+    char head[512], *text;
+    size_t n = write_head(head, sizeof(head), a);
 
-    if (!out)
+    text = malloc(n + a->body_len + 1);
+    if (!text)
         return NULL;
-    write_head(out, a);
+    memcpy(text, head, n);
     if (a->body_len)
-        fwrite(a->body, 1, a->body_len, out);
-    if (fclose(out)) {
-        free(text);
-        return NULL;
-    }
+        memcpy(text + n, a->body, a->body_len);
+    *len = n + a->body_len;
+    text[*len] = '\0';
     return text;
 }
 

@@ -63,7 +63,7 @@ struct http_answer {
     bool deprecated;
     /* What only the metadata service's answers differ in. */
     bool http_1_0, plain_text;
-    const char *more; /* further header lines, each with its CRLF; NULL = none */
+    const char *more; /* further header lines, each with its CRLF, 200 bytes in all; NULL = none */
 };
 
 /* Head and body in one malloc'ed buffer, *len bytes and a NUL; NULL when memory is out. */
