@@ -3,9 +3,11 @@
  * The balloon in real guests: that memory which a guest gives back is the host's again, by the
  * host's own accounting of the monitor's process, and that the guest can have it back.
  */
+#include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
+#include "tests/support/vhost_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +186,35 @@ E2E(huge_pages_of_the_pool_go_back_to_it, LINUX)
     set_balloon(vm, 0);
     ask(vm, "touch %d", BUSY_MIB);
     set_huge_pages(before);
+}
+
+/* With a drive behind a vhost-user socket guest memory is a file that two processes map. */
+E2E(memory_that_a_back_end_shares_goes_back_too, LINUX | SANITIZER)
+{
+    const char *socket = e2e_path("back.sock");
+    struct vhost_server_options options = {.disk = disk_new("disk", 4)};
+    CHECK(vhost_server_fork(socket, &options) > 0);
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/balloon",
+           "{\"amount_mib\":0,\"deflate_on_oom\":false,\"stats_polling_interval_s\":1}");
+    vm_put(vm, "/drives/d", "{\"drive_id\":\"d\",\"is_root_device\":false,\"socket\":\"%s\"}",
+           socket);
+    linux_boot(vm);
+    ask(vm, "touch %d", BUSY_MIB);
+    ask(vm, "write vda 2048 9");
+    unsigned before = host_memory("Shmem") / 1024;
+
+    set_balloon(vm, 80);
+    int64_t deadline = clock_ms() + e2e_ms(ACT_MS);
+    while (host_memory("Shmem") / 1024 > before - 40) {
+        if (!clock_left(deadline))
+            FAIL("a balloon of 80 MiB changed %u MiB of shared memory into %u", before,
+                 host_memory("Shmem") / 1024);
+        process_pump(&vm->monitor.process, POLL_MS);
+    }
+    ask(vm, "verify vda 2048 9");
+    set_balloon(vm, 0);
+    ask(vm, "touch %d", BUSY_MIB);
 }
 
 E2E(a_balloon_goes_up_and_down_under_many_processors, LINUX)
