@@ -120,6 +120,49 @@ static void test_mmds_lossy_wires_deliver_everything(void **state)
     }
 }
 
+/* A guest whose network and windows do anything for a while, and then are well again. */
+static void test_mmds_answers_arrive_whatever_went_before(void **state)
+{
+    static const uint16_t windows[] = {0, 1, 50, 87, 500, 1459, 1460, 3000, 64240};
+    static const uint16_t sizes[] = {1, 88, 300, 536, 1460};
+
+    (void)state;
+    for (uint32_t seed = 1; seed <= 500; seed++) {
+        struct fixture f;
+        struct tcp_peer peer;
+
+        set_up(&f);
+        set_answer(&f, 1 + seed * 97 % 30000);
+        tcp_peer_init(&peer, (uint16_t)seed);
+        peer.mss = sizes[seed % ARRAY_SIZE(sizes)];
+        peer.window = windows[seed % ARRAY_SIZE(windows)];
+        connect_peer(&f, &peer);
+        send_text(&f, &peer, REQUEST);
+        f.random = seed;
+        for (unsigned step = 0; step < TCP_RETRIES_MAX; step++) {
+            f.lost = seed * step % 90;
+            f.doubled = seed % 50;
+            f.backwards = step % 2;
+            peer.stubborn = step % 5 == 4;
+            peer.window = windows[seed * (step + 3) / 7 % ARRAY_SIZE(windows)];
+            if (step % 3)
+                run_timer(&f);
+            else
+                give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+            exchange(&f, &peer);
+        }
+        f.lost = f.doubled = 0;
+        peer.stubborn = false;
+        peer.window = 64240;
+        give(&f, &peer, tcp_peer_segment(&peer, PEER_ACK, NULL, 0));
+        exchange_patiently(&f, &peer, f.answer_len);
+        assert_false(peer.reset);
+        assert_answered(&f, &peer);
+        tcp_peer_release(&peer);
+        tear_down(&f);
+    }
+}
+
 static void test_mmds_requests_out_of_order_are_asked_for_again(void **state)
 {
     struct fixture f;
@@ -320,6 +363,31 @@ static void test_mmds_window_that_shrinks_is_filled_after_a_while(void **state)
     tear_down(&f);
 }
 
+static void test_mmds_small_piece_that_is_lost_is_sent_again(void **state)
+{
+    struct fixture f;
+    struct tcp_peer peer;
+    uint8_t frame[PEER_FRAME_MAX];
+
+    (void)state;
+    set_up(&f);
+    set_answer(&f, 3000);
+    open_peer(&f, &peer, 1);
+    peer.window = 100;
+    send_text(&f, &peer, REQUEST);
+    exchange(&f, &peer);
+    for (unsigned i = 0; i < TCP_RETRIES_MAX; i++) {
+        run_timer(&f);
+        assert_true(take(&f, frame) > 100); /* lost */
+    }
+    peer.window = 64240;
+    run_timer(&f);
+    exchange(&f, &peer);
+    assert_answered(&f, &peer);
+    tcp_peer_release(&peer);
+    tear_down(&f);
+}
+
 static void test_mmds_small_windows_are_kept_to(void **state)
 {
     static const uint16_t windows[] = {1, 10, 87, 1000, 1460, 1461, 5000};
@@ -500,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_mmds_segments_fit_the_mtu_and_what_the_guest_takes),
         cmocka_unit_test(test_mmds_broken_options_are_no_options),
         cmocka_unit_test(test_mmds_lossy_wires_deliver_everything),
+        cmocka_unit_test(test_mmds_answers_arrive_whatever_went_before),
         cmocka_unit_test(test_mmds_requests_out_of_order_are_asked_for_again),
         cmocka_unit_test(test_mmds_three_same_acks_send_again_at_once),
         cmocka_unit_test(test_mmds_silent_guest_is_asked_a_bounded_number_of_times),
@@ -509,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_mmds_segments_without_ack_are_unusual),
         cmocka_unit_test(test_mmds_data_behind_the_end_are_not_read),
         cmocka_unit_test(test_mmds_window_that_shrinks_is_filled_after_a_while),
+        cmocka_unit_test(test_mmds_small_piece_that_is_lost_is_sent_again),
         cmocka_unit_test(test_mmds_small_windows_are_kept_to),
         cmocka_unit_test(test_mmds_closed_window_is_asked_about_until_it_opens),
         cmocka_unit_test(test_mmds_window_that_closes_under_data_is_asked_about),

@@ -30,8 +30,7 @@ static bool in_flight(const struct tcp *tcp)
 /* Something is to be sent, and only the guest's window holds it up. */
 static bool waits_for_window(const struct tcp *tcp)
 {
-    return tcp->state == TCP_OPEN && tcp->next == tcp->sent && !in_flight(tcp) &&
-           is_before(tcp->next, answer_end(tcp));
+    return tcp->state == TCP_OPEN && !in_flight(tcp) && is_before(tcp->next, answer_end(tcp));
 }
 
 /* Whether the guest takes nothing at all at present. */
@@ -388,18 +387,16 @@ size_t tcp_output(struct tcp *tcp, uint32_t address, uint8_t *frame, size_t room
 
 /* ---- time ---- */
 
-/* What a timeout asks for: everything again, a small piece rather than none, or how the window is.
- */
+/* Everything again; and how the window is, or, if it is open, a small piece rather than none. */
 static void try_again(struct tcp *tcp)
 {
     if (in_flight(tcp)) {
         tcp->next = tcp->acked;
         tcp->repeated = tcp->sent;
-        tcp->probe_due = tcp->state == TCP_OPEN && window_closed(tcp);
-    } else if (window_closed(tcp)) {
-        tcp->probe_due = true;
-    } else {
-        tcp->push_due = true;
+    }
+    if (tcp->state == TCP_OPEN) {
+        tcp->probe_due = window_closed(tcp);
+        tcp->push_due = !tcp->probe_due;
     }
 }
 
