@@ -35,6 +35,10 @@ int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
                      const struct machine_config *config, const struct cpu_template *cpu_template,
                      struct err *e) __must_check;
 
+/* Whether the processor can address guest memory that ends at `end`; -EINVAL and a sentence if not:
+ * the guest would fault at its first access. */
+int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err *e) __must_check;
+
 /* Gives it to vCPU `index`: KVM_SET_CPUID2, the template's MSRs, the boot MSRs. */
 int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
                     struct err *e) __must_check;

@@ -77,6 +77,19 @@ int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
     return cpuid_describe_machine(&model->cpuid, &model->machine, e);
 }
 
+int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err *e)
+{
+    unsigned bits = cpuid_address_bits(&model->cpuid);
+
+    if (end <= UINT64_C(1) << bits)
+        return 0;
+    return err_set(e, -EINVAL,
+                   "The guest's memory, with what devices add above 512 GiB, ends at %llu GiB, but "
+                   "this host's processor addresses %llu GiB.",
+                   (unsigned long long)(align_up(end, GIB) / GIB),
+                   (unsigned long long)((UINT64_C(1) << bits) / GIB));
+}
+
 int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
     struct cpuid_table table;

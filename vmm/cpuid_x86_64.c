@@ -60,6 +60,14 @@ static void set_registers(struct kvm_cpuid_entry2 *entry, const uint32_t regs[4]
     entry->edx = regs[3];
 }
 
+unsigned cpuid_address_bits(struct cpuid_table *table)
+{
+    const struct kvm_cpuid_entry2 *sizes = cpuid_find(table, 0x80000008, 0);
+    unsigned bits = sizes ? sizes->eax & 0xff : 0;
+
+    return bits > 0 && bits < 64 ? bits : 36;
+}
+
 /* The entry, added if it is missing; NULL when the table is full. */
 static struct kvm_cpuid_entry2 *find_or_add(struct cpuid_table *table, uint32_t leaf,
                                             uint32_t subleaf, uint32_t flags)

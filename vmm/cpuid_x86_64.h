@@ -47,6 +47,9 @@ struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *table, uint32_t leaf, ui
 /* The vendor that leaf 0 names; Hygon's processors are AMD's design. */
 enum cpu_vendor cpuid_vendor(struct cpuid_table *table);
 
+/* How many bits a physical address has: 36 where the table does not say. */
+unsigned cpuid_address_bits(struct cpuid_table *table);
+
 /* Where a register is in an entry. */
 uint32_t *cpuid_register(struct kvm_cpuid_entry2 *entry, enum cpuid_register reg);
 

@@ -130,6 +130,8 @@ static int create_vcpus(struct machine *machine, struct err *e)
     if (rc)
         return rc;
     rc = cpu_model_create(&model, &machine->kvm, &machine->config, machine->cpu_template, e);
+    if (rc == 0)
+        rc = cpu_model_check_addresses(&model, mem_end(&machine->mem), e);
     if (rc)
         return rc;
     for (unsigned i = 0; i < vcpus->count && rc == 0; i++)

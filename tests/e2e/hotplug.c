@@ -8,6 +8,9 @@
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum { ACT_MS = 60000, POLL_MS = 50, RAM_MIB = 256, TOTAL_MIB = 1024 };
 
 /* ---- the host's view ------------------------------------------------------------------------- */
@@ -126,6 +129,50 @@ E2E(memory_is_plugged_in_larger_blocks, LINUX)
     resize(vm, 192);
     expect_total(vm, before + 192);
     resize(vm, 0);
+}
+
+/* ---- huge pages ------------------------------------------------------------------------------ */
+
+static unsigned huge_pages_free(void)
+{
+    struct text t = {0};
+    CHECK_INT(text_read_file(&t, "/proc/meminfo"), 0);
+    const char *line = strstr(t.data, "HugePages_Free:");
+    unsigned count = line ? (unsigned)strtoul(line + strlen("HugePages_Free:"), NULL, 10) : 0;
+    text_free(&t);
+    return count;
+}
+
+static void set_huge_pages(const char *count)
+{
+    CHECK_INT(files_write("/proc/sys/vm/nr_hugepages", count, strlen(count)), 0);
+}
+
+E2E(huge_pages_that_are_unplugged_go_back_to_the_hosts_pool, LINUX)
+{
+    enum { RAM = 192, PLUGGED = 128, POOL = (RAM + PLUGGED) / 2 };
+    set_huge_pages(text_format("%u", POOL));
+    if (huge_pages_free() < POOL)
+        e2e_skip("this host has no %u huge pages", POOL);
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":128}");
+    vm_put(vm, "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":%u,\"huge_pages\":\"2M\"}",
+           RAM);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    unsigned before = total_mib(vm);
+    resize(vm, PLUGGED);
+    expect_total(vm, before + PLUGGED);
+    ask(vm, "touch %u", before + PLUGGED / 2);
+    unsigned used = huge_pages_free();
+    if (used > PLUGGED / 4)
+        FAIL("%u huge pages are free though the guest uses more than its RAM", used);
+    resize(vm, 0);
+    unsigned after = huge_pages_free();
+    if (after < PLUGGED / 2)
+        FAIL("%u huge pages are free after %u MiB were unplugged", after, PLUGGED);
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    monitor_end(&vm->monitor);
+    set_huge_pages("0");
 }
 
 /* A disk's requests point into memory that was plugged. */

@@ -121,6 +121,23 @@ static struct cpuid_table *described(enum cpu_vendor vendor, unsigned vcpus, uns
     return &table;
 }
 
+static void test_cpuid_memory_beyond_the_processors_addresses_is_refused(void **state)
+{
+    static struct cpu_model model;
+    struct err e;
+
+    (void)state;
+    FILL(&model.cpuid, intel);
+    assert_int_equal(cpuid_address_bits(&model.cpuid), 46);
+    cpuid_find(&model.cpuid, 0x80000008, 0)->eax = 0x3027; /* a client's processor: 39 bits */
+    assert_int_equal(cpu_model_check_addresses(&model, 512 * GIB, &e), 0);
+    assert_int_equal(cpu_model_check_addresses(&model, 512 * GIB + 2 * MIB, &e), -EINVAL);
+    assert_string_equal(e.text, "The guest's memory, with what devices add above 512 GiB, ends at "
+                                "513 GiB, but this host's processor addresses 512 GiB.");
+    cpuid_find(&model.cpuid, 0x80000008, 0)->eax = 0;
+    assert_int_equal(cpuid_address_bits(&model.cpuid), 36);
+}
+
 struct expected {
     enum cpu_vendor vendor;
     unsigned vcpus, threads, index;
@@ -453,6 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cpuid_vendor_by_leaf_0),
+        cmocka_unit_test(test_cpuid_memory_beyond_the_processors_addresses_is_refused),
         cmocka_unit_test(test_cpuid_leaf_1_features_and_ids),
         cmocka_unit_test(test_cpuid_topology_leaves),
         cmocka_unit_test(test_cpuid_intel_caches_power_and_features),

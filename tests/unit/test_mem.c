@@ -466,6 +466,7 @@ static void test_mem_device_base_is_above_all_that_is_there(void **state)
 
     (void)state;
     create(&mem, 2 * MIB, false);
+    assert_int_equal(mem_end(&mem), 2 * MIB);
     assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 512 * GIB);
     assert_int_equal(
         mem_add_region(
@@ -475,10 +476,12 @@ static void test_mem_device_base_is_above_all_that_is_there(void **state)
         0);
     assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 512 * GIB + 6 * MIB);
     assert_int_equal(mem_device_base(&mem, 2 * GIB).v, 514 * GIB);
+    assert_int_equal(mem_end(&mem), 512 * GIB + 6 * MIB);
     mem_destroy(&mem);
 
     create(&mem, ABOVE_BOTH_HOLES, false);
     assert_int_equal(mem_device_base(&mem, 2 * MIB).v, 557 * GIB);
+    assert_int_equal(mem_end(&mem), 557 * GIB);
     mem_destroy(&mem);
 }
 

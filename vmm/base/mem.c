@@ -221,15 +221,20 @@ static uint64_t end_of(const struct mem_region *region)
     return region->gpa.v + region->size;
 }
 
-gpa_t mem_device_base(const struct mem *mem, uint64_t alignment)
+uint64_t mem_end(const struct mem *mem)
 {
-    uint64_t base = MEM_HOLE64_END;
+    uint64_t end = 0;
 
     for (unsigned i = 0; i < mem->count; i++)
-        base = MAX(base, end_of(&mem->region[i]));
+        end = MAX(end, end_of(&mem->region[i]));
     for (unsigned i = 0; i < mem->device_count; i++)
-        base = MAX(base, end_of(&mem->device[i]));
-    return GPA(align_up(base, alignment));
+        end = MAX(end, end_of(&mem->device[i]));
+    return end;
+}
+
+gpa_t mem_device_base(const struct mem *mem, uint64_t alignment)
+{
+    return GPA(align_up(MAX(MEM_HOLE64_END, mem_end(mem)), alignment));
 }
 
 int mem_add_region(struct mem *mem, const struct mem_region *region, struct err *e)

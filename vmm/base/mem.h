@@ -108,6 +108,9 @@ void mem_destroy(struct mem *mem);
 /* Total bytes of RAM. */
 uint64_t mem_size(const struct mem *mem);
 
+/* The end of the highest region, RAM's or a device's. */
+uint64_t mem_end(const struct mem *mem);
+
 /* Where the next region of a device may begin: above the 64-bit MMIO window, RAM and the regions
  * that are there, at a multiple of `alignment` (a power of two). */
 gpa_t mem_device_base(const struct mem *mem, uint64_t alignment);
