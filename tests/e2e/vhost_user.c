@@ -422,3 +422,22 @@ E2E(the_death_of_a_back_end_is_reported_and_harms_nobody_else, LINUX | SANITIZER
     disk_holds(other, 0, 4096, 2);
     CHECK(!strcmp(vm_state(vm), "Running"));
 }
+
+E2E(a_linux_guest_uses_a_disk_of_qemus_storage_daemon, LINUX)
+{
+    const char *disk = disk_new("disk", 8);
+    struct vm *vm = vm_new(NULL);
+    add_vhost(vm, "d", daemon_new(disk, ",writable=on"), WRITEBACK);
+    linux_boot(vm);
+    ask(vm, "write vda 16384 7");
+    ask(vm, "flush vda");
+    disk_holds(disk, 0, 16384, 7);
+    ask(vm, "load vda on");
+    for (unsigned i = 0; i < 20; i++) {
+        vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+        vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+    }
+    CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
+    linux_leave(vm, "reboot");
+    vm_exits(vm, 0);
+}

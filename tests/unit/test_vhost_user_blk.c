@@ -536,6 +536,38 @@ static void test_vhost_user_blk_pause_stops_the_ring_and_resume_goes_on_where_it
     tear_down(&f);
 }
 
+/* Not before all is returned is the back end asked to stop: some cannot stand that. */
+static void test_vhost_user_blk_pause_asks_only_when_every_request_is_returned(void **state)
+{
+    struct fixture f;
+    struct guest_request request;
+
+    (void)state;
+    create(&f, (struct vhost_server_options){0}, BLK_CACHE_UNSAFE);
+    start(&f);
+    settle(&f);
+    f.server.hold = true;
+    request = add(&f, OUT, 3, 512, false); /* without a kick: that comes from us */
+    pause_it(&f);
+    for (unsigned i = 0; i < 5; i++)
+        pass_time(&f);
+    assert_int_equal(f.server.held_count, 1);
+    assert_int_equal(f.server.count[GET_BASE], 0);
+    assert_false(virtio_dev_is_idle(f.dev));
+
+    vhost_server_release(&f.server);
+    f.server.hold = false;
+    pass_time(&f);
+    assert_int_equal(f.server.count[GET_BASE], 1);
+    assert_true(virtio_dev_is_idle(f.dev));
+    expect_done(&f, &request);
+    assert_int_equal(f.dev->queue[0].s.next_avail, 1);
+    virtio_dev_resume(f.dev);
+    expect_works(&f, 9, 9);
+    tear_down(&f);
+}
+
+/* A guest that goes on adding requests while it resets finds the back end stopped in the middle. */
 static void test_vhost_user_blk_pause_ends_only_when_requests_taken_are_returned(void **state)
 {
     struct fixture f;
@@ -549,12 +581,15 @@ static void test_vhost_user_blk_pause_ends_only_when_requests_taken_are_returned
     request = add(&f, OUT, 3, 512, false);
     kick(&f);
     assert_int_equal(f.server.held_count, 1);
+    guest_write16(&f.driver, f.driver.avail + 2, 0x4000); /* not to be believed */
     pause_it(&f); /* this back end answers although it is not through */
+    assert_int_equal(f.server.count[GET_BASE], 1);
     assert_false(virtio_dev_is_idle(f.dev));
     for (unsigned i = 0; i < 5; i++)
         pass_time(&f);
     assert_false(virtio_dev_is_idle(f.dev));
 
+    guest_write16(&f.driver, f.driver.avail + 2, 1);
     vhost_server_release(&f.server);
     f.server.hold = false;
     pass_time(&f);
@@ -843,6 +878,7 @@ int main(void)
         cmocka_unit_test(test_vhost_user_blk_poll_that_ends_begins_again),
         cmocka_unit_test(test_vhost_user_blk_driver_without_a_queue_starts_nothing),
         cmocka_unit_test(test_vhost_user_blk_pause_stops_the_ring_and_resume_goes_on_where_it_was),
+        cmocka_unit_test(test_vhost_user_blk_pause_asks_only_when_every_request_is_returned),
         cmocka_unit_test(test_vhost_user_blk_pause_ends_only_when_requests_taken_are_returned),
         cmocka_unit_test(test_vhost_user_blk_resume_before_the_ring_has_stopped_starts_it_again),
         cmocka_unit_test(test_vhost_user_blk_driver_may_reset_and_start_again),

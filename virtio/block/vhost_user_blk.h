@@ -9,9 +9,9 @@
  *      QueueNotify ---- ioeventfd -- reads chains, moves data
  *      interrupt  <---- irqfd ------ used.idx, eventfd "call"
  *
- * A pause or reset asks the back end for the ring's base, which stops it, and is over when the used
- * ring has caught up with that. Nothing waits for a back end without a limit: one that is silent
- * for too long, lies or leaves is out for good; the device then stands still, the monitor goes on.
+ * A pause or reset waits until the back end has returned every request, and asks it to stop then.
+ * Nothing waits for a back end without a limit: one that is silent for too long, lies or leaves is
+ * out for good; the device then stands still, the monitor goes on.
  *
  * The guest's memory is shared with the back end (mem_create_shared), which can read and write all
  * of it. There is no saved state: half of it is in another process, so such a machine has no

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* How long a back end may take to stop a ring, and then to finish what it has begun. */
+/* How long a back end may take to return the requests it has, and to answer that it has stopped. */
 #define STOP_NS (5 * NSEC_PER_SEC)
 
 /* Between two looks at the used ring of a queue that is being stopped. */
@@ -14,13 +14,18 @@
 
 /* ---- the end of a back end ------------------------------------------------------------------- */
 
+static bool is_stopping(const struct vhost_user_blk *blk)
+{
+    return blk->ring != RING_STOPPED && blk->ring != RING_RUNNING;
+}
+
 /* The ring stands still; whoever waited for that, waits no more. */
 static void stopped(struct vhost_user_blk *blk)
 {
-    bool was_asked = blk->ring == RING_STOPPING || blk->ring == RING_DRAINING;
+    bool pending = is_stopping(blk);
 
     blk->ring = RING_STOPPED;
-    if (was_asked)
+    if (pending)
         virtio_dev_op_end(&blk->dev);
 }
 
@@ -87,7 +92,7 @@ void vhost_user_ring_resume(struct vhost_user_blk *blk)
 {
     int rc;
 
-    blk->restart = blk->ring == RING_STOPPING || blk->ring == RING_DRAINING;
+    blk->restart = is_stopping(blk);
     if (blk->restart)
         return;
     rc = start_ring(blk);
@@ -95,47 +100,66 @@ void vhost_user_ring_resume(struct vhost_user_blk *blk)
         vhost_user_ring_lose(blk, rc);
 }
 
-static uint16_t used_index(const struct vhost_user_blk *blk)
+/* The index of the available or used ring at `gpa`; the guest may have written anything there. */
+static uint16_t index_at(const struct vhost_user_blk *blk, uint64_t gpa)
 {
     uint16_t index = 0;
 
-    if (mem_read(blk->dev.env.mem, GPA(blk->dev.queue[BLK_QUEUE].s.used + 2), &index,
-                 sizeof(index)) < 0)
-        return 0;
-    return index;
+    return mem_read(blk->dev.env.mem, GPA(gpa + 2), &index, sizeof(index)) < 0 ? 0 : index;
 }
 
 /*
- * A base says what the back end took; not every back end waits until that is done before it
- * answers. Each chain taken adds one entry to the used ring, so the indices meet at the end. More
- * entries missing than the queue has are the guest's own writing: there is nothing to wait for.
+ * Whether as many requests have been returned as there were up to index `taken`. More missing than
+ * the queue has entries is the guest's own writing: there is nothing to wait for.
  */
-static bool is_drained(const struct vhost_user_blk *blk)
+static bool are_returned(const struct vhost_user_blk *blk, uint16_t taken)
 {
-    uint16_t missing = (uint16_t)(blk->base - used_index(blk));
+    const struct virtqueue_state *queue = &blk->dev.queue[BLK_QUEUE].s;
+    uint16_t missing = (uint16_t)(taken - index_at(blk, queue->used));
 
-    return missing == 0 || missing > blk->dev.queue[BLK_QUEUE].s.size;
+    return missing == 0 || missing > queue->size;
+}
+
+static void ask_for_base(struct vhost_user_blk *blk)
+{
+    int rc;
+
+    blk->stop_call.deadline_ns = now_ns() + STOP_NS;
+    rc = vhost_user_ask_vring_base(&blk->conn, &blk->stop_call);
+    if (rc)
+        vhost_user_ring_lose(blk, rc);
+    else
+        blk->ring = RING_STOPPING;
 }
 
 /*
  * When it takes too long we go on all the same: cutting the connection would not call those
  * requests back, and would cost a machine that was only paused its disk.
  */
-static void look_at_used_ring(struct vhost_user_blk *blk)
+static void drained(struct vhost_user_blk *blk)
 {
     struct virtqueue_state *queue = &blk->dev.queue[BLK_QUEUE].s;
-    bool drained = is_drained(blk);
 
-    if (!drained && now_ns() < blk->drained_by)
-        return;
-    if (!drained)
+    if (!are_returned(blk, blk->base))
         log_warn("Drive %s: the back end at %s has stopped, but still has requests of the guest.",
                  blk->config.id, blk->config.socket);
     queue->next_avail = blk->base;
-    queue->next_used = used_index(blk);
+    queue->next_used = index_at(blk, queue->used);
     stopped(blk);
     if (blk->restart && !blk->dev.broken)
         vhost_user_ring_resume(blk);
+}
+
+/* Goes one step on the way to a stop, if it is time. */
+static void look_at_ring(struct vhost_user_blk *blk)
+{
+    bool late = now_ns() >= blk->empty_by;
+
+    if (blk->ring == RING_EMPTYING &&
+        (late || are_returned(blk, index_at(blk, blk->dev.queue[BLK_QUEUE].s.avail))))
+        ask_for_base(blk);
+    else if (blk->ring == RING_DRAINING && (late || are_returned(blk, blk->base)))
+        drained(blk);
 }
 
 void vhost_user_ring_watch(struct vhost_user_blk *blk)
@@ -143,7 +167,7 @@ void vhost_user_ring_watch(struct vhost_user_blk *blk)
     const struct vhost_user_call *oldest = blk->conn.calls;
     uint64_t now = now_ns(), until = oldest ? oldest->deadline_ns : UINT64_MAX;
 
-    if (blk->ring == RING_DRAINING)
+    if (blk->ring == RING_EMPTYING || blk->ring == RING_DRAINING)
         until = MIN(until, now + LOOK_AGAIN_NS);
     if (until == UINT64_MAX)
         return;
@@ -164,8 +188,7 @@ static void timer_done(struct op *op, int res, bool more)
     (void)res;
     (void)more;
     blk->timer.armed = false;
-    if (blk->ring == RING_DRAINING)
-        look_at_used_ring(blk);
+    look_at_ring(blk);
     if (oldest && now_ns() >= oldest->deadline_ns)
         vhost_user_ring_lose(blk, -ETIMEDOUT);
     vhost_user_ring_watch(blk);
@@ -179,8 +202,7 @@ static void stop_answered(struct vhost_user_call *call, int rc)
         return;
     blk->base = (uint16_t)call->reply.vring.num;
     blk->ring = RING_DRAINING;
-    blk->drained_by = now_ns() + STOP_NS;
-    look_at_used_ring(blk);
+    look_at_ring(blk);
     vhost_user_ring_watch(blk);
 }
 
@@ -254,22 +276,22 @@ static void kick_done(struct op *op, int res, bool more)
         vhost_user_ring_kick(blk);
 }
 
+/*
+ * The back end is asked to stop only when it has nothing left: not every one waits for its requests
+ * before it answers, and QEMU 7.2's gives up for good when one ends after the answer.
+ */
 void vhost_user_ring_stop(struct vhost_user_blk *blk)
 {
-    int rc;
-
     blk->restart = false;
     if (blk->ring != RING_RUNNING)
         return;
     vhost_user_ring_listen(blk); /* the activation may just have been */
-    blk->stop_call.deadline_ns = now_ns() + STOP_NS;
-    rc = vhost_user_ask_vring_base(&blk->conn, &blk->stop_call);
-    if (rc) {
-        vhost_user_ring_lose(blk, rc);
-        return;
-    }
-    blk->ring = RING_STOPPING;
+    blk->ring = RING_EMPTYING;
+    blk->empty_by = now_ns() + STOP_NS;
     virtio_dev_op_begin(&blk->dev);
+    look_at_ring(blk);
+    if (blk->ring == RING_EMPTYING) /* the guest's own kick may be outstanding */
+        vhost_user_ring_kick(blk);
     vhost_user_ring_watch(blk);
 }
 

@@ -4,12 +4,15 @@
  * the life of its queue at the back end. vhost_user_blk.c is the device, its creation and its
  * updates. Private to the block device.
  *
- *      STOPPED -- hand_over, resume --> RUNNING -- stop --> STOPPING -- its base --> DRAINING
- *         ^                                                                             |
- *         +------------- the used ring has caught up with the base, or it took too long +
+ *      STOPPED -- hand_over, resume --> RUNNING -- stop --> EMPTYING
+ *         ^                                                    | what is available has been used,
+ *         |                                                    | or it took too long
+ *         |                                                 STOPPING: asked for the ring's base
+ *         | what was taken has been used,                      |
+ *         +--------------------- or it took too long -- DRAINING: it takes no more
  *
- * From everywhere the loss of the back end leads to STOPPED. STOPPING and DRAINING are one pending
- * operation of the device, so whoever quiesces it waits for them.
+ * From everywhere the loss of the back end leads to STOPPED. What is below RUNNING here is one
+ * pending operation of the device, so whoever quiesces it waits for that.
  *
  * Under the machine lock; on the loop thread unless said otherwise.
  */
@@ -23,8 +26,9 @@
 enum ring {
     RING_STOPPED,
     RING_RUNNING,
-    RING_STOPPING, /* its base has been asked for */
-    RING_DRAINING, /* it takes no more; what it took is not all returned yet */
+    RING_EMPTYING,
+    RING_STOPPING,
+    RING_DRAINING,
 };
 
 struct vhost_user_blk {
@@ -36,9 +40,9 @@ struct vhost_user_blk {
     struct blk_config_space space;
 
     enum ring ring;
-    bool restart;        /* resumed before it had stopped: start it again then */
-    uint16_t base;       /* while draining: where the ring stopped */
-    uint64_t drained_by; /* then: ns, for how long we wait */
+    bool restart;      /* resumed before it had stopped: start it again then */
+    uint16_t base;     /* while draining: where the ring stopped */
+    uint64_t empty_by; /* while emptying or draining: ns, until when we wait */
     struct op conn_op;
     bool listening; /* conn_op is armed */
     struct deferred listen;
