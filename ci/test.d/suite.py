@@ -18,6 +18,7 @@ from runner import Failed, Group, Tally
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUDGET = 75 * 60  # seconds for everything: nothing ever hangs
 FUZZ_SECONDS = 10
+STORAGE_DAEMON = "/usr/bin/qemu-storage-daemon"  # a back end of others for vhost-user drives
 SKIPPED = 77
 
 
@@ -116,8 +117,9 @@ class Suite:
 
     def lab_e2e(self, directory, *options, lab=(), limit=1200, guests=True):
         def run(job):
-            return self.lab(job, directory, ["mayfly-jailer", "e2e"],
-                            [f"{self.guests}:/root/guests"] if guests else [],
+            others = [f"{self.guests}:/root/guests"] if guests else []
+            others += [STORAGE_DAEMON] if os.path.exists(STORAGE_DAEMON) else []
+            return self.lab(job, directory, ["mayfly-jailer", "e2e"], others,
                             ["./e2e", "--monitor", "./mayfly", "--guest", "guests", "--strict",
                              *options], lab, limit)
         return run
