@@ -44,8 +44,9 @@ static const struct group {
 #undef GROUP_ROW
 };
 
+static int file = -1; /* apart, so that the rest, which is large, begins as zeroes */
+
 static struct {
-    int fd;
     const char *id;
     char *properties;
     struct machine *machine; /* NULL until it runs */
@@ -60,7 +61,7 @@ static struct {
     struct metrics_vhost_user_block last_vhost_user_block[DEVICES_MAX];
     struct metrics_net last_net[DEVICES_MAX];
     struct metrics_pmem last_pmem[DEVICES_MAX];
-} state = {.fd = -1};
+} state;
 
 /* One line; with as many devices as can be started it needs about 40 KiB. Pages that are never
  * reached cost nothing. */
@@ -270,11 +271,11 @@ static void write_line(struct json_writer *w, struct metrics *now)
  */
 static int put(const char *text, size_t len)
 {
-    if (state.torn && write(state.fd, "\n", 1) < 0)
+    if (state.torn && write(file, "\n", 1) < 0)
         return -errno;
     state.torn = false;
     for (size_t done = 0; done < len;) {
-        ssize_t n = write(state.fd, text + done, len - done);
+        ssize_t n = write(file, text + done, len - done);
 
         if (n < 0 && errno != EINTR) {
             state.torn = done > 0;
@@ -318,7 +319,7 @@ int metrics_flush(struct err *e)
 {
     int ret;
 
-    if (state.fd < 0 || state.flushing)
+    if (file < 0 || state.flushing)
         return 0;
     state.flushing = 1;
     ret = flush();
@@ -344,7 +345,7 @@ int metrics_open(const char *path, const char *id, const char *properties, struc
     char *copy = NULL;
     int fd;
 
-    if (state.fd >= 0)
+    if (file >= 0)
         return err_set(e, -EEXIST,
                        "Cannot initialize the metrics system due to bad user input: "
                        "Reinitialization of metrics not allowed.");
@@ -362,7 +363,7 @@ int metrics_open(const char *path, const char *id, const char *properties, struc
     }
     state.id = id;
     state.properties = copy;
-    state.fd = fd;
+    file = fd;
     return 0;
 }
 
@@ -371,7 +372,7 @@ void metrics_start(struct loop *loop, struct machine *machine)
     state.loop = loop;
     state.machine = machine;
     state.minute.armed = false;
-    if (state.fd < 0 || !machine)
+    if (file < 0 || !machine)
         return;
     (void)metrics_flush(NULL); /* counted */
     state.minute.op.done = minute_done;

@@ -63,8 +63,26 @@ static _Noreturn void leave(int code, const struct err *e)
     _exit(code);
 }
 
+/* The first line of the log, once. */
+static void announce(void)
+{
+    static bool done;
+
+    if (!done)
+        log_info("Running Firecracker v" FIRECRACKER_VERSION " (Mayfly v" MAYFLY_VERSION ")");
+    done = true;
+}
+
+/* Where clients find us while the start goes on; NULL when there is no such file of ours, or the
+ * start is over. */
+static const char *starting_at;
+
+/* A start that fails takes its socket away again. */
 static _Noreturn void fail(struct err *e)
 {
+    announce();
+    if (starting_at)
+        unlink(starting_at);
     err_prefix(e, "Error: ");
     leave(EXIT_ERROR, e);
 }
@@ -214,28 +232,22 @@ static void put_metadata(struct api *api, const char *path, char *text, size_t l
     free(text);
 }
 
-/* Where clients find us already; NULL when there is no such file of ours, or the start is over. */
-static const char *starting_at;
-
-/* After api_server_listen: a start that fails takes its socket away again. */
-static _Noreturn void fail_to_start(struct err *e)
+static size_t payload_limit(const struct args *args)
 {
-    if (starting_at)
-        unlink(starting_at);
-    fail(e);
+    return args->payload_limit == SIZE_MAX ? API_DEFAULT_MAX_PAYLOAD : args->payload_limit;
 }
 
 /*
- * What is named on the command line must be there before a client can see the socket; all else
- * comes behind it, while clients connect.
+ * What is named on the command line must be there before a client can see the socket. All that can
+ * wait comes later, while clients connect. The listening socket, or -1 without an API.
  */
-static int open_for_clients(struct api *api, const struct args *args, size_t payload, struct err *e)
+static int open_for_clients(struct api *api, const struct args *args, struct err *e)
 {
-    size_t len = 0;
+    size_t limit = args->mmds_limit == SIZE_MAX ? payload_limit(args) : args->mmds_limit, len = 0;
     char *metadata = load(args->metadata, &len, e);
     int fd = -1;
 
-    if (mmds_store_create(&api->mmds, args->mmds_limit == SIZE_MAX ? payload : args->mmds_limit, e))
+    if (mmds_store_create(&api->mmds, limit, e))
         fail(e);
     put_metadata(api, args->metadata, metadata, len, e);
     if (args->no_api)
@@ -246,23 +258,21 @@ static int open_for_clients(struct api *api, const struct args *args, size_t pay
     return fd;
 }
 
-static void create_parts(struct api *api, const struct args *args, struct api_server **server,
-                         struct err *e)
+/* `listener` is that of open_for_clients. */
+static void create_parts(struct api *api, const struct args *args, int listener,
+                         struct api_server **server, struct err *e)
 {
-    size_t payload =
-        args->payload_limit == SIZE_MAX ? API_DEFAULT_MAX_PAYLOAD : args->payload_limit;
     struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
-    int fd = open_for_clients(api, args, payload, e);
 
     if (loop_create(&api->loop, e))
-        fail_to_start(e);
+        fail(e);
     loop_lock(api->loop);
     if (machine_create(&api->machine, api->loop, &options, e))
-        fail_to_start(e);
-    if (fd < 0)
+        fail(e);
+    if (listener < 0)
         return;
-    if (api_server_create(server, api->loop, fd, payload, routes_handle, api, e))
-        fail_to_start(e);
+    if (api_server_create(server, api->loop, listener, payload_limit(args), routes_handle, api, e))
+        fail(e);
     starting_at = NULL;
     timeline_stamp(TIMELINE_API);
 }
@@ -275,25 +285,26 @@ int main(int argc, char **argv)
     struct api_server *server = NULL;
     char *config;
     size_t config_len;
-    int code;
+    int listener, code;
 
     timeline_stamp(TIMELINE_EXEC);
     prctl(PR_SET_NAME, "firecracker");
     claim_standard_streams();
     parse_args(&args, argc, argv);
     configure_logger(&args);
-    log_info("Running Firecracker v" FIRECRACKER_VERSION " (Mayfly v" MAYFLY_VERSION ")");
     refuse_unsupported(&args);
-    if (signals_install(flush_in_signal, &e))
-        fail(&e);
-    grow_descriptor_table();
     if (args.metrics_path && metrics_open(args.metrics_path, NULL, NULL, &e)) {
         err_prefix(&e, "--metrics-path %s: ", args.metrics_path);
         fail(&e);
     }
     api.id = args.id;
     config = load(args.config_file, &config_len, &e);
-    create_parts(&api, &args, &server, &e);
+    listener = open_for_clients(&api, &args, &e);
+    announce();
+    if (signals_install(flush_in_signal, &e))
+        fail(&e);
+    grow_descriptor_table();
+    create_parts(&api, &args, listener, &server, &e);
     note_startup(&args);
     if (config && config_file_run(&api, args.config_file, config, config_len, &e))
         fail(&e);
