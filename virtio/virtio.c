@@ -155,6 +155,27 @@ void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t
     loop_at_batch_end(dev->env.loop, &dev->publish);
 }
 
+void virtio_dev_push_held(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len)
+{
+    if (dev->broken)
+        return;
+    virtqueue_push(&dev->queue[q], head, len);
+    dev->touched |= 1u << q;
+    if (!virtqueue_would_interrupt(&dev->queue[q]))
+        virtio_dev_publish(dev);
+}
+
+bool virtio_dev_is_holding(const struct virtio_dev *dev)
+{
+    return dev->touched != 0 && !dev->publish.armed;
+}
+
+void virtio_dev_publish(struct virtio_dev *dev)
+{
+    if (dev->touched != 0)
+        loop_at_batch_end(dev->env.loop, &dev->publish);
+}
+
 unsigned virtio_dev_serve(struct virtio_dev *dev, unsigned q, unsigned share,
                           enum virtio_serve (*serve)(struct virtio_dev *dev, unsigned q))
 {
@@ -379,6 +400,7 @@ void virtio_dev_write_status(struct virtio_dev *dev, uint32_t value)
 void virtio_dev_quiesce(struct virtio_dev *dev)
 {
     dev->holds++;
+    virtio_dev_publish(dev);
     if (!dev->ops->quiesce || !dev->active || dev->holds > 1)
         return;
     if (loop_is_current(dev->env.loop)) {

@@ -163,6 +163,20 @@ bool virtio_dev_pop(struct virtio_dev *dev, unsigned q, struct vq_chain *chain, 
  * of this batch of completions. */
 void virtio_dev_push(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len);
 
+/*
+ * The same for a chain that the driver is in no hurry to have back. If it wants an interrupt for
+ * it, the entry is held: the driver sees it with the next one of any queue of the device, and one
+ * interrupt does for both. A device that uses this limits how long and how many are held, by
+ * virtio_dev_publish; a pause shows them too.
+ */
+void virtio_dev_push_held(struct virtio_dev *dev, unsigned q, uint16_t head, uint32_t len);
+
+/* Whether entries are held beyond this batch of completions. */
+bool virtio_dev_is_holding(const struct virtio_dev *dev);
+
+/* Shows what is held at the end of this batch. */
+void virtio_dev_publish(struct virtio_dev *dev);
+
 /* What came of an attempt to serve one request. */
 enum virtio_serve {
     VIRTIO_SERVED, /* it is done, or on its way: try the next */

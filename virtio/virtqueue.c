@@ -325,6 +325,20 @@ static bool passes(uint16_t event, uint16_t new, uint16_t old)
     return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
+/* What the driver says of interrupts, for entries from `old` up to the next one. */
+static bool wants_interrupt(const struct virtqueue *vq, uint16_t old)
+{
+    if (vq->event_idx)
+        return passes(__atomic_load_n(&vq->avail[AVAIL_RING + vq->s.size], __ATOMIC_RELAXED),
+                      vq->s.next_used, old);
+    return !(__atomic_load_n(&vq->avail[RING_FLAGS], __ATOMIC_RELAXED) & VIRTQ_AVAIL_NO_INTERRUPT);
+}
+
+bool virtqueue_would_interrupt(const struct virtqueue *vq)
+{
+    return vq->published != vq->s.next_used && wants_interrupt(vq, vq->published);
+}
+
 bool virtqueue_publish(struct virtqueue *vq)
 {
     uint16_t old = vq->published, new = vq->s.next_used;
@@ -339,10 +353,7 @@ bool virtqueue_publish(struct virtqueue *vq)
      * look at its wish. If our load could overtake our store, each might miss the other's and the
      * interrupt be lost. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (vq->event_idx)
-        return passes(__atomic_load_n(&vq->avail[AVAIL_RING + vq->s.size], __ATOMIC_RELAXED), new,
-                      old);
-    return !(__atomic_load_n(&vq->avail[RING_FLAGS], __ATOMIC_RELAXED) & VIRTQ_AVAIL_NO_INTERRUPT);
+    return wants_interrupt(vq, old);
 }
 
 /* ---- kicks ----------------------------------------------------------------------------------- */

@@ -147,6 +147,10 @@ void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t len);
 /* Shows the driver every entry pushed so far; returns whether it wants an interrupt for them. */
 bool virtqueue_publish(struct virtqueue *vq);
 
+/* Whether the driver would want an interrupt if the entries were shown now: a guess, since only
+ * virtqueue_publish can know. */
+bool virtqueue_would_interrupt(const struct virtqueue *vq);
+
 /* Asks for no kicks while the queue is being processed. */
 void virtqueue_kicks_off(struct virtqueue *vq);
 

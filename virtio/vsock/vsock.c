@@ -19,6 +19,9 @@
 /* The only event there is. */
 #define EVENT_TRANSPORT_RESET 0u
 
+/* How long a chain of the guest is held at least, and half of how long at most. */
+#define HELD_NS (2 * NSEC_PER_MSEC)
+
 /* Descriptors for everything else in the process. */
 #define DESCRIPTORS_BESIDE 256
 
@@ -85,6 +88,31 @@ static void deadline_done(struct op *op, int res, bool more)
     if (conn)
         loop_timer_start(vsock->dev.env.loop, &vsock->deadline, conn->deadline_ns - now);
     vsock_queues_deliver(vsock);
+}
+
+/* ---- chains of the guest that are held --------------------------------------------------------
+ */
+
+static void limit_holding(struct vsock *vsock)
+{
+    if (vsock->held.armed || !virtio_dev_is_holding(&vsock->dev))
+        return;
+    vsock->held_published = vsock->dev.queue[VSOCK_TX].published;
+    loop_timer_start(vsock->dev.env.loop, &vsock->held, HELD_NS);
+}
+
+/* Where there is traffic the queue has been published meanwhile, and what is held now is younger.
+ */
+static void held_done(struct op *op, int res, bool more)
+{
+    struct vsock *vsock = container_of(op, struct vsock, held.op);
+
+    (void)res;
+    (void)more;
+    vsock->held.armed = false;
+    if (vsock->dev.queue[VSOCK_TX].published == vsock->held_published)
+        virtio_dev_publish(&vsock->dev);
+    limit_holding(vsock);
 }
 
 /* ---- the reset of the transport -------------------------------------------------------------- */
@@ -181,6 +209,7 @@ static void vsock_kick(struct virtio_dev *dev, unsigned q)
         kick_events(vsock);
     }
     vsock_queues_deliver(vsock);
+    limit_holding(vsock);
 }
 
 /* Nothing of ours in the ring looks at guest memory: polls and sends go on. */
@@ -300,6 +329,7 @@ static void init(struct vsock *vsock, const struct virtio_env *env)
     vsock->listen_fd = -1;
     vsock->start.run = start;
     vsock->deadline.op.done = deadline_done;
+    vsock->held.op.done = held_done;
     vsock_table_init(&vsock->table);
     link_init(&vsock->ready);
     link_init(&vsock->timed);

@@ -38,9 +38,10 @@ struct vsock {
     struct vsock_link ready;   /* connections with something for the guest, served in turn */
     struct vsock_link timed;   /* connections with a deadline, the earliest first */
     struct vsock_link waiting; /* connections of the guest that wait for the host's listener */
-    struct loop_timer deadline, retry;
+    struct loop_timer deadline, retry, held;
     uint64_t retry_ns;
-    uint64_t held_since_ns; /* 0 = not held */
+    uint16_t held_published; /* of the transmit queue: the used index when `held` was started */
+    uint64_t held_since_ns;  /* 0 = not held */
 
     int listen_fd;
     struct op accept;

@@ -14,6 +14,10 @@
 #define TRANSMIT_SHARE 128
 #define DELIVER_SHARE  64
 
+/* A packet that is larger than this, and the part of the queue that may be held. */
+#define HELD_PACKET_MAX (4 * KIB)
+#define HELD_PART_MAX   4
+
 /* Chains of one read, and buffers in them; the last chain may bring as many as a queue has. */
 #define BATCH_CHAINS  64
 #define BATCH_BUFFERS 192
@@ -120,15 +124,34 @@ static void take_packet(struct vsock *vsock, struct vq_chain *chain)
     dispatch(vsock, &packet, chain->iov, cut(chain->iov, packet.len));
 }
 
+/*
+ * Gives a packet's chain back. An interrupt for that alone tells the driver nothing that it waits
+ * for, and costs as much as the packet did; so it is held until there is something for the guest,
+ * which is soon where there is traffic. Large ones and many are not held back from it.
+ */
+static void return_packet(struct vsock *vsock, uint16_t head, uint32_t len)
+{
+    struct virtio_dev *dev = &vsock->dev;
+    const struct virtqueue *vq = &dev->queue[VSOCK_TX];
+    uint16_t held = (uint16_t)(vq->s.next_used - vq->published);
+
+    if (len > HELD_PACKET_MAX || held >= vq->s.size / HELD_PART_MAX)
+        virtio_dev_push(dev, VSOCK_TX, head, 0);
+    else
+        virtio_dev_push_held(dev, VSOCK_TX, head, 0);
+}
+
 static enum virtio_serve serve_transmit(struct virtio_dev *dev, unsigned q)
 {
     struct iovec iov[VIRTQUEUE_SIZE_DEFAULT];
     struct vq_chain chain;
+    uint32_t len;
 
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
+    len = chain.readable_len;
     take_packet(to_vsock(dev), &chain);
-    virtio_dev_push(dev, q, chain.head, 0);
+    return_packet(to_vsock(dev), chain.head, len);
     return VIRTIO_SERVED;
 }
 
