@@ -274,6 +274,11 @@ void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot)
     start(loop, FAKE_POLL, op, fd)->multishot = multishot;
 }
 
+void loop_poll_hangup(struct loop *loop, struct op *op, int fd)
+{
+    start(loop, FAKE_POLL, op, fd)->hangup = true;
+}
+
 static void start_vector(struct loop *loop, enum fake_verb verb, struct op *op, int fd,
                          const struct iovec *iov, unsigned count, uint64_t offset)
 {

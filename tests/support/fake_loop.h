@@ -27,7 +27,8 @@ struct fake_op {
     struct op *op;
     int fd;
     bool multishot, datasync, cancelled;
-    int mode; /* fallocate */
+    bool hangup; /* a poll that waits for nothing but the other end's going */
+    int mode;    /* fallocate */
     const struct iovec *iov;
     unsigned count;
     void *buf;

@@ -97,12 +97,6 @@ void vsock_conn_expire(struct vsock_conn *conn)
     vsock_conn_end(conn, true);
 }
 
-void vsock_conn_watch(struct vsock_conn *conn)
-{
-    conn->polling = true;
-    loop_poll(conn->vsock->dev.env.loop, &conn->poll, conn->fd, true);
-}
-
 /* ---- what is owed to the guest --------------------------------------------------------------- */
 
 /* Bytes that the guest has room for. Whatever it claims, this is all that its claims can do; one
@@ -131,11 +125,31 @@ bool vsock_conn_owes_packet(const struct vsock_conn *conn)
     return conn->owed && vsock_conn_wants(conn) == 0;
 }
 
+/* What poll has to look for: bytes where none are known of, the end where it is all that can come,
+ * and nothing while there are bytes that the guest has no room for. */
+static void watch(struct vsock_conn *conn)
+{
+    struct loop *loop = conn->vsock->dev.env.loop;
+    bool open = conn->state == VSOCK_OPEN;
+    bool silent = conn->ended || conn->guest_shut & VSOCK_SHUTDOWN_RECEIVE;
+
+    if (conn->polling || conn->hung_up)
+        return;
+    if (open && silent)
+        loop_poll_hangup(loop, &conn->poll, conn->fd);
+    else if (!conn->readable && (open || conn->state <= VSOCK_ASKING))
+        loop_poll(loop, &conn->poll, conn->fd, false);
+    else
+        return;
+    conn->polling = true;
+}
+
 void vsock_conn_settle(struct vsock_conn *conn)
 {
     link_remove(&conn->ready);
     if (vsock_conn_owes_packet(conn) || vsock_conn_wants(conn) > 0)
         link_append(&conn->vsock->ready, &conn->ready);
+    watch(conn);
 }
 
 /* Every packet says how much room there is, so it makes an update that was due needless. */
@@ -209,14 +223,18 @@ static void consider_credit(struct vsock_conn *conn)
 void vsock_conn_greet(struct vsock_conn *conn)
 {
     struct vsock *vsock = conn->vsock;
-    int rc = vsock_host_read_wish(conn->fd, &conn->guest_port, &conn->readable);
+    int rc = vsock_host_read_wish(conn, &conn->guest_port);
 
-    if (rc == -EAGAIN)
+    if (rc == -EAGAIN) {
+        conn->readable = false;
+        watch(conn);
         return;
+    }
     if (rc < 0) {
         vsock_conn_end(conn, false);
         return;
     }
+    conn->readable = conn->wish_len > 0; /* else poll will say so */
     vsock->s.last_port = vsock_table_next_port(&vsock->table, vsock->s.last_port);
     conn->host_port = vsock->s.last_port;
     vsock_table_add(&vsock->table, conn);
@@ -233,13 +251,13 @@ void vsock_conn_accept(struct vsock_conn *conn, int fd)
     conn->state = VSOCK_OPEN;
     conn->owed |= VSOCK_OWES_RESPONSE;
     link_remove(&conn->timed);
-    vsock_conn_watch(conn);
     vsock_conn_settle(conn);
 }
 
 void vsock_conn_read(struct vsock_conn *conn, ssize_t n, uint32_t wanted, bool more)
 {
-    conn->readable = n == wanted || (n > 0 && more);
+    /* A short read has emptied the socket; of one that has hung up there is the end to read. */
+    conn->readable = n == wanted || (n > 0 && (more || conn->hung_up));
     if (n > 0) {
         conn->sent += (uint32_t)n;
         if (n == wanted)
@@ -261,12 +279,12 @@ void vsock_conn_read(struct vsock_conn *conn, ssize_t n, uint32_t wanted, bool m
 /* What poll has seen. May end the connection. */
 static void look(struct vsock_conn *conn)
 {
-    if (conn->state == VSOCK_HELLO)
+    if (conn->state == VSOCK_HELLO) {
         vsock_conn_greet(conn);
-    else if (conn->state == VSOCK_ASKING && conn->hung_up)
+    } else if (conn->state == VSOCK_ASKING && conn->hung_up) {
         vsock_conn_end(conn, true);
-    else if (conn->state == VSOCK_OPEN) {
-        if (conn->hung_up && conn->ended)
+    } else if (conn->state == VSOCK_OPEN) {
+        if (conn->hung_up && (conn->ended || conn->guest_shut & VSOCK_SHUTDOWN_RECEIVE))
             shut(conn, VSOCK_SHUTDOWN_BOTH);
         vsock_conn_settle(conn);
     }
@@ -277,19 +295,17 @@ static void poll_done(struct op *op, int res, bool more)
     struct vsock_conn *conn = container_of(op, struct vsock_conn, poll);
     struct vsock *vsock = conn->vsock;
 
-    conn->polling = more;
-    if (conn->state == VSOCK_DEAD) {
-        release(conn);
+    (void)more;
+    conn->polling = false;
+    if (conn->fd < 0) { /* cancelled */
+        if (conn->state == VSOCK_DEAD)
+            release(conn);
         return;
     }
-    if (conn->fd < 0)
-        return;
-    if (res < 0 && !more) {
+    if (res < 0) {
         metric_add(&metrics.vsock.conn_event_fails, 1);
         vsock_conn_end(conn, true);
     } else {
-        if (!more)
-            vsock_conn_watch(conn);
         conn->readable = true;
         conn->hung_up |= (res & (POLLHUP | POLLERR)) != 0;
         look(conn);

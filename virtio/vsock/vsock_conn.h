@@ -38,6 +38,8 @@ enum vsock_state_name {
     VSOCK_DEAD,
 };
 
+#define VSOCK_WISH_MAX 32 /* bytes of a client's first line, its end included */
+
 /* Packets owed to the guest, in the order in which they are sent; the host's bytes come before the
  * last two. */
 #define VSOCK_OWES_REQUEST        1u
@@ -60,9 +62,13 @@ struct vsock_conn {
     int fd; /* -1 = closed */
     struct op poll;
     bool polling;  /* poll is in the ring */
-    bool readable; /* there may be bytes of the host: set by poll, cleared by a read */
+    bool readable; /* there may be bytes of the host: set by poll, cleared by a short read */
     bool hung_up;  /* the host's end is closed altogether */
     bool ended;    /* the host's last byte has been read */
+
+    /* The client's first line as far as it has come, and then the bytes that came with it. */
+    char wish[VSOCK_WISH_MAX];
+    uint8_t wish_len;
 
     /* to the guest */
     uint32_t owed;
@@ -83,9 +89,6 @@ struct vsock_conn *vsock_conn_new(struct vsock *vsock, enum vsock_state_name sta
 /* Ends it at once: closes the socket and, if `reset`, has the guest told. Frees it, now or when
  * the ring lets go. */
 void vsock_conn_end(struct vsock_conn *conn, bool reset);
-
-/* The socket is there: watch it. */
-void vsock_conn_watch(struct vsock_conn *conn);
 
 /* A client of the host has connected: reads its wish, if it is there already. May end it. */
 void vsock_conn_greet(struct vsock_conn *conn);

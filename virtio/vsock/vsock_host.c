@@ -15,8 +15,6 @@
 
 #include <sys/un.h>
 
-#define WISH_MAX 32 /* bytes of a client's first line, its end included */
-
 #define RETRY_MIN_NS (1 * NSEC_PER_MSEC)
 #define RETRY_MAX_NS (16 * NSEC_PER_MSEC)
 #define WAIT_MAX_NS  (10 * NSEC_PER_SEC)
@@ -84,7 +82,6 @@ static void take_client(struct vsock *vsock, int fd)
         close(fd);
         return;
     }
-    vsock_conn_watch(conn);
     vsock_conn_greet(conn);
 }
 
@@ -135,22 +132,31 @@ static int parse_wish(const char *line, uint32_t *port)
     return 0;
 }
 
-int vsock_host_read_wish(int fd, uint32_t *port, bool *more)
+/* Drops `len` bytes off the front of what has been kept. */
+static void drop_front(struct vsock_conn *conn, size_t len)
 {
-    char line[WISH_MAX + 1];
-    ssize_t n = recv(fd, line, WISH_MAX, MSG_PEEK | MSG_DONTWAIT), len;
-    char *end;
+    conn->wish_len = (uint8_t)(conn->wish_len - len);
+    memmove(conn->wish, conn->wish + len, conn->wish_len);
+}
+
+int vsock_host_read_wish(struct vsock_conn *conn, uint32_t *port)
+{
+    char line[VSOCK_WISH_MAX];
+    ssize_t n = recv(conn->fd, conn->wish + conn->wish_len, sizeof(conn->wish) - conn->wish_len,
+                     MSG_DONTWAIT);
+    const char *end;
+    size_t len;
 
     if (n <= 0)
         return n < 0 && errno == EAGAIN ? -EAGAIN : -ECONNRESET;
-    end = memchr(line, '\n', (size_t)n);
+    conn->wish_len = (uint8_t)(conn->wish_len + n);
+    end = memchr(conn->wish, '\n', conn->wish_len);
     if (!end)
-        return n == WISH_MAX ? -EINVAL : -EAGAIN;
-    len = end + 1 - line;
-    *more = n > len || n == WISH_MAX;
-    if (recv(fd, line, (size_t)len, MSG_DONTWAIT) != len)
-        return -ECONNRESET;
-    *end = '\0';
+        return conn->wish_len == sizeof(conn->wish) ? -EINVAL : -EAGAIN;
+    len = (size_t)(end - conn->wish);
+    memcpy(line, conn->wish, len);
+    line[len] = '\0';
+    drop_front(conn, len + 1);
     return parse_wish(line, port);
 }
 
@@ -243,13 +249,32 @@ static void retry_done(struct op *op, int res, bool more)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-ssize_t vsock_host_read(int fd, const struct iovec *iov, unsigned count, bool *more)
+/* The bytes that came with the first line, before all others. */
+static ssize_t read_kept(struct vsock_conn *conn, const struct iovec *iov, unsigned count)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < count && done < conn->wish_len; i++) {
+        size_t n = MIN(iov[i].iov_len, conn->wish_len - done);
+
+        memcpy(iov[i].iov_base, conn->wish + done, n);
+        done += n;
+    }
+    drop_front(conn, done);
+    return (ssize_t)done;
+}
+
+ssize_t vsock_host_read(struct vsock_conn *conn, const struct iovec *iov, unsigned count,
+                        bool *more)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
     ssize_t n;
 
+    *more = true;
+    if (conn->wish_len > 0)
+        return read_kept(conn, iov, count);
     do
-        n = recvmsg(fd, &message, MSG_DONTWAIT);
+        n = recvmsg(conn->fd, &message, MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     /* The kernel ends a read behind descriptors that came with the bytes; it has closed them, since
      * we gave no room for them, and says so. */

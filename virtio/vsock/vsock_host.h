@@ -21,12 +21,9 @@ int vsock_host_listen(const char *path, struct err *e) __must_check;
 /* Takes clients from now on. */
 void vsock_host_start(struct vsock *vsock);
 
-/*
- * Reads "CONNECT <port>\n" off the front of a client's bytes, and nothing after it. -EAGAIN while
- * the line is not complete, -EINVAL when it never will be, -ECONNRESET when the client is gone.
- * *more = there are bytes behind it.
- */
-int vsock_host_read_wish(int fd, uint32_t *port, bool *more) __must_check;
+/* Reads a client's first line, "CONNECT <port>\n". 0 and the port; -EAGAIN while it is not
+ * complete, -EINVAL when it never will be, -ECONNRESET when the client is gone. */
+int vsock_host_read_wish(struct vsock_conn *conn, uint32_t *port) __must_check;
 
 /* Connects to the listener for `port`: a socket, or -errno. Never waits. */
 int vsock_host_connect(const struct vsock *vsock, uint32_t port) __must_check;
@@ -34,9 +31,10 @@ int vsock_host_connect(const struct vsock *vsock, uint32_t port) __must_check;
 /* Tries the connection again later. */
 void vsock_host_wait(struct vsock_conn *conn);
 
-/* readv without waiting. Bytes, 0 at the end, -EAGAIN or another errno; *more = the kernel left
- * bytes for another call although there was room. */
-ssize_t vsock_host_read(int fd, const struct iovec *iov, unsigned count, bool *more) __must_check;
+/* readv of the bytes that a client has sent after its first line, without waiting. How many, 0 at
+ * the end, -EAGAIN or another errno; *more = there may be more although there was room. */
+ssize_t vsock_host_read(struct vsock_conn *conn, const struct iovec *iov, unsigned count,
+                        bool *more) __must_check;
 
 /* Timers of the host's side; for vsock_create. */
 void vsock_host_init(struct vsock *vsock);

@@ -319,7 +319,7 @@ static enum virtio_serve send_data(struct vsock *vsock, struct vsock_conn *conn,
         add_data(batch, wants - batch->room);
     if (vsock->dev.broken || batch->chains == 0)
         return VIRTIO_EMPTY;
-    n = vsock_host_read(conn->fd, batch->data, batch->n_data, &more);
+    n = vsock_host_read(conn, batch->data, batch->n_data, &more);
     untake(vsock, batch, n > 0 ? put_data(vsock, conn, batch, (uint32_t)n) : 0);
     vsock_conn_read(conn, n, batch->room, more);
     return VIRTIO_SERVED;

@@ -315,6 +315,14 @@ void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot)
     io_uring_sqe_set_data(sqe, op);
 }
 
+void loop_poll_hangup(struct loop *loop, struct op *op, int fd)
+{
+    struct io_uring_sqe *sqe = get_sqe(loop);
+
+    io_uring_prep_poll_add(sqe, fd, 0); /* POLLHUP and POLLERR are always told */
+    io_uring_sqe_set_data(sqe, op);
+}
+
 void loop_readv(struct loop *loop, struct op *op, int fd, const struct iovec *iov, unsigned count,
                 uint64_t offset)
 {

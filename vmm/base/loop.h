@@ -90,6 +90,9 @@ bool loop_is_current(const struct loop *loop);
  * re-armed by its owner. The kernel never reads the fd: an eventfd's counter just grows. */
 void loop_poll(struct loop *loop, struct op *op, int fd, bool multishot);
 
+/* The other end of fd's stream hangs up; once. */
+void loop_poll_hangup(struct loop *loop, struct op *op, int fd);
+
 /* iov must stay valid until completion. offset -1 = the file's own position. */
 void loop_readv(struct loop *loop, struct op *op, int fd, const struct iovec *iov, unsigned count,
                 uint64_t offset);
