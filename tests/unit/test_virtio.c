@@ -494,6 +494,74 @@ static void test_virtio_mistake_stops_the_device_and_tells_the_driver_once(void 
     tear_down(&f);
 }
 
+/* Takes a chain of queue q and gives it back as one that nobody hurries for. */
+static void return_held(struct fixture *f, unsigned q)
+{
+    struct vq_chain chain;
+    struct iovec iov[SIZE];
+
+    add(f, q);
+    assert_true(virtio_dev_pop(&f->dev, q, &chain, iov, SIZE));
+    virtio_dev_push_held(&f->dev, q, chain.head, 0);
+}
+
+static void test_virtio_held_entry_shares_the_interrupt_of_the_next(void **state)
+{
+    struct fixture f;
+    struct virtq_used_elem used;
+
+    (void)state;
+    set_up_started(&f);
+    return_held(&f, 0);
+    assert_true(virtio_dev_is_holding(&f.dev));
+    fake_loop_end_turn(f.loop);
+    assert_false(guest_take_used(&f.driver[0], &used));
+
+    add(&f, 1);
+    virtio_dev_kick(&f.dev, 1);
+    assert_false(virtio_dev_is_holding(&f.dev));
+    fake_loop_end_turn(f.loop);
+    assert_true(guest_take_used(&f.driver[0], &used));
+    assert_true(guest_take_used(&f.driver[1], &used));
+    assert_int_equal(f.interrupts[VIRTIO_INTERRUPT_USED], 1);
+    tear_down(&f);
+}
+
+static void test_virtio_held_entry_is_shown_when_asked_and_by_a_pause(void **state)
+{
+    struct fixture f;
+    struct virtq_used_elem used;
+
+    (void)state;
+    set_up_started(&f);
+    return_held(&f, 0);
+    virtio_dev_publish(&f.dev);
+    fake_loop_end_turn(f.loop);
+    assert_true(guest_take_used(&f.driver[0], &used));
+    guest_set_used_event(&f.driver[0], 1);
+    return_held(&f, 0);
+    virtio_dev_quiesce(&f.dev);
+    fake_loop_end_turn(f.loop);
+    assert_true(guest_take_used(&f.driver[0], &used));
+    tear_down(&f);
+}
+
+static void test_virtio_entry_that_nobody_waits_for_is_not_held(void **state)
+{
+    struct fixture f;
+    struct virtq_used_elem used;
+
+    (void)state;
+    set_up_started(&f);
+    guest_set_used_event(&f.driver[0], 100);
+    return_held(&f, 0);
+    assert_false(virtio_dev_is_holding(&f.dev));
+    fake_loop_end_turn(f.loop);
+    assert_true(guest_take_used(&f.driver[0], &used));
+    assert_int_equal(f.interrupts[VIRTIO_INTERRUPT_USED], 0);
+    tear_down(&f);
+}
+
 static void test_virtio_completions_after_a_mistake_are_not_published(void **state)
 {
     struct fixture f;
@@ -712,6 +780,9 @@ int main(void)
         cmocka_unit_test(test_virtio_serve_does_its_share_and_goes_on_in_later_turns),
         cmocka_unit_test(test_virtio_serve_ends_though_the_index_never_settles),
         cmocka_unit_test(test_virtio_mistake_stops_the_device_and_tells_the_driver_once),
+        cmocka_unit_test(test_virtio_held_entry_shares_the_interrupt_of_the_next),
+        cmocka_unit_test(test_virtio_held_entry_is_shown_when_asked_and_by_a_pause),
+        cmocka_unit_test(test_virtio_entry_that_nobody_waits_for_is_not_held),
         cmocka_unit_test(test_virtio_completions_after_a_mistake_are_not_published),
         cmocka_unit_test(test_virtio_reset_returns_to_the_first_state_and_works_again),
         cmocka_unit_test(test_virtio_reset_by_a_vcpu_waits_for_what_is_in_flight),

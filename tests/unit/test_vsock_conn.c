@@ -161,6 +161,70 @@ static void test_vsock_goes_on_when_the_guest_has_buffers_again(void **state)
     tear_down(ends);
 }
 
+static void test_vsock_stream_of_the_guest_gets_more_room(void **state)
+{
+    struct vsock_ends *ends = set_up();
+    int fd = connect_client(ends);
+    struct vsock_packet packet;
+    uint32_t room = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 32; i++) {
+        guest_says(ends, VSOCK_OP_RW, 0, bytes, 60 * KIB);
+        assert_bytes(fd, bytes, 60 * KIB);
+        ends_run(ends);
+        while (ends_take(ends, &packet, got, 0)) {
+            assert_true(packet.buf_alloc >= room);
+            room = packet.buf_alloc;
+            ends_offer(ends, 1);
+        }
+        assert_int_equal(room, i < 17 ? i < 1 ? 0 : 64 * KIB : 256 * KIB);
+    }
+    assert_int_equal(ends->vsock->streams, 1);
+    close(fd);
+    ends_run(ends);
+    guest_says(ends, VSOCK_OP_RST, 0, NULL, 0);
+    assert_int_equal(ends->vsock->streams, 0);
+    tear_down(ends);
+}
+
+static void test_vsock_chains_of_the_guest_come_back_with_the_next_packet_or_soon(void **state)
+{
+    struct vsock_ends *ends = set_up();
+    int fd = connect_client(ends);
+    const struct vsock_packet packet = {.src_cid = ENDS_CID,
+                                        .dst_cid = VSOCK_HOST_CID,
+                                        .src_port = ENDS_PORT,
+                                        .dst_port = VSOCK_FIRST_PORT,
+                                        .type = VSOCK_TYPE_STREAM,
+                                        .op = VSOCK_OP_CREDIT_UPDATE,
+                                        .buf_alloc = 256 * KIB};
+    const struct virtqueue *tx = &ends->dev->queue[VSOCK_TX];
+    uint16_t shown;
+
+    (void)state;
+    guest_set_used_event(&ends->driver[VSOCK_TX], tx->published);
+    ends_send_packet(ends, &packet, NULL, 0);
+    assert_int_not_equal(tx->published, tx->s.next_used);
+    say(fd, "x");
+    ends_run(ends);
+    assert_int_equal(tx->published, tx->s.next_used);
+
+    shown = tx->published;
+    guest_set_used_event(&ends->driver[VSOCK_TX], shown);
+    ends_send_packet(ends, &packet, NULL, 0);
+    assert_int_equal(tx->published, shown);
+    for (unsigned round = 0; round < 2; round++) { /* the first began before it was held */
+        for (unsigned i = 0; i < fake_loop_count(ends->loop); i++)
+            if (fake_loop_op(ends->loop, i)->op == &ends->vsock->held.op)
+                fake_loop_complete(ends->loop, i, -ETIME, false);
+        fake_loop_end_turn(ends->loop);
+    }
+    assert_int_equal(tx->published, (uint16_t)(shown + 1));
+    close(fd);
+    tear_down(ends);
+}
+
 /* ---- the end of connections ---- */
 
 static void test_vsock_host_that_closes_is_followed_by_the_guest(void **state)
@@ -449,6 +513,8 @@ int main(void)
         cmocka_unit_test(test_vsock_absurd_credit_of_the_guest_is_no_credit),
         cmocka_unit_test(test_vsock_guest_that_sends_more_than_there_is_room_loses_the_connection),
         cmocka_unit_test(test_vsock_goes_on_when_the_guest_has_buffers_again),
+        cmocka_unit_test(test_vsock_stream_of_the_guest_gets_more_room),
+        cmocka_unit_test(test_vsock_chains_of_the_guest_come_back_with_the_next_packet_or_soon),
         cmocka_unit_test(test_vsock_host_that_closes_is_followed_by_the_guest),
         cmocka_unit_test(test_vsock_guest_that_does_not_follow_is_reset),
         cmocka_unit_test(test_vsock_host_that_half_closes_can_still_read),

@@ -19,10 +19,15 @@
 #define CHUNK_MIN ((uint32_t)(4 * KIB))
 #define CHUNK_MAX ((uint32_t)(256 * KIB))
 
-/* The guest is told of free room when it believes that there is less than this. */
+/* A guest with little room is told of more when it believes that there is less than this; one with
+ * much when half of it is free again. */
 #define CREDIT_LOW (4 * KIB)
 /* While the buffer empties bit by bit: free room that is worth a packet. */
 #define CREDIT_STEP (16 * KIB)
+
+/* Bytes that make a stream, and streams that may have much room at a time. */
+#define STREAM_BYTES MIB
+#define STREAMS_MAX  64
 
 static void poll_done(struct op *op, int res, bool more);
 static void send_done(struct op *op, int res, bool more);
@@ -38,6 +43,7 @@ struct vsock_conn *vsock_conn_new(struct vsock *vsock, enum vsock_state_name sta
     conn->fd = fd;
     conn->poll.done = poll_done;
     conn->out.op.done = send_done;
+    conn->out.room = VSOCK_ROOM_SMALL;
     conn->chunk = CHUNK_MIN;
     link_init(&conn->ready);
     link_init(&conn->timed);
@@ -88,6 +94,7 @@ void vsock_conn_end(struct vsock_conn *conn, bool reset)
     forget(conn);
     conn->state = VSOCK_DEAD;
     conn->vsock->table.count--;
+    conn->vsock->streams -= conn->out.room == VSOCK_ROOM_LARGE;
     close_socket(conn);
     release(conn);
 }
@@ -162,7 +169,7 @@ static void fill_packet(struct vsock_conn *conn, struct vsock_packet *packet, en
         .dst_port = conn->guest_port,
         .type = VSOCK_TYPE_STREAM,
         .op = (uint16_t)op,
-        .buf_alloc = (uint32_t)VSOCK_BUFFER_SIZE,
+        .buf_alloc = conn->out.room,
         .fwd_cnt = conn->forwarded,
     };
     conn->told_forwarded = conn->forwarded;
@@ -208,13 +215,27 @@ static void shut(struct vsock_conn *conn, unsigned flags)
     conn->owed |= VSOCK_OWES_SHUTDOWN;
 }
 
+/* Gives a stream more room, if not too many have it. */
+static void consider_growth(struct vsock_conn *conn)
+{
+    struct vsock *vsock = conn->vsock;
+
+    if (conn->out.room == VSOCK_ROOM_SMALL && conn->received >= STREAM_BYTES &&
+        vsock->streams < STREAMS_MAX && vsock_out_grow(&conn->out))
+        vsock->streams++;
+}
+
 /* Whether the guest should hear of room, because it may be waiting for it. */
 static void consider_credit(struct vsock_conn *conn)
 {
-    uint32_t believed_free = (uint32_t)VSOCK_BUFFER_SIZE - (conn->received - conn->told_forwarded);
+    uint32_t room = conn->out.room, low = CREDIT_LOW;
+    uint32_t believed_used = conn->received - conn->told_forwarded;
     uint32_t news = conn->forwarded - conn->told_forwarded;
 
-    if (believed_free < CREDIT_LOW && news > 0 && (conn->out.len == 0 || news >= CREDIT_STEP))
+    consider_growth(conn);
+    if (room == VSOCK_ROOM_LARGE)
+        low = room / 2;
+    if (believed_used > room - low && news > 0 && (conn->out.len == 0 || news >= CREDIT_STEP))
         conn->owed |= VSOCK_OWES_CREDIT_UPDATE;
 }
 
@@ -254,13 +275,13 @@ void vsock_conn_accept(struct vsock_conn *conn, int fd)
     vsock_conn_settle(conn);
 }
 
-void vsock_conn_read(struct vsock_conn *conn, ssize_t n, uint32_t wanted, bool more)
+void vsock_conn_read(struct vsock_conn *conn, ssize_t n, bool more)
 {
-    /* A short read has emptied the socket; of one that has hung up there is the end to read. */
-    conn->readable = n == wanted || (n > 0 && (more || conn->hung_up));
+    /* Of a socket that has hung up there is the end to read too. */
+    conn->readable = n > 0 && (more || conn->hung_up);
     if (n > 0) {
         conn->sent += (uint32_t)n;
-        if (n == wanted)
+        if (n >= conn->chunk)
             conn->chunk = MIN(conn->chunk * 4, CHUNK_MAX);
         else if (n < conn->chunk / 4)
             conn->chunk = MAX(conn->chunk / 4, CHUNK_MIN);
@@ -437,7 +458,7 @@ static void guest_sends(struct vsock_conn *conn, const struct iovec *iov, unsign
     if (conn->state == VSOCK_CLOSING) /* sent before it could know */
         return;
     if (conn->state != VSOCK_OPEN || conn->guest_shut & VSOCK_SHUTDOWN_SEND ||
-        len > VSOCK_BUFFER_SIZE - (conn->received - conn->forwarded)) {
+        len > conn->out.room - (conn->received - conn->forwarded)) {
         vsock_conn_end(conn, true);
         return;
     }

@@ -111,11 +111,9 @@ void vsock_conn_take_packet(struct vsock_conn *conn, struct vsock_packet *packet
 /* How many bytes of the host the guest should be given now; 0 = none. */
 uint32_t vsock_conn_wants(const struct vsock_conn *conn);
 
-/*
- * Result of a read of `wanted` bytes from the socket: bytes that go to the guest, 0 at the end, or
- * a negative errno; `more` = whatever the count, there may be more. May end it.
- */
-void vsock_conn_read(struct vsock_conn *conn, ssize_t n, uint32_t wanted, bool more);
+/* Result of a read from the socket: bytes that go to the guest, 0 at the end, or a negative errno;
+ * `more` = there may be more to read. May end it. */
+void vsock_conn_read(struct vsock_conn *conn, ssize_t n, bool more);
 
 /* The header of a packet with `len` bytes of the host. */
 void vsock_conn_data_packet(struct vsock_conn *conn, struct vsock_packet *packet, uint32_t len);

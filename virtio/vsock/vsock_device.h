@@ -40,6 +40,8 @@ struct vsock {
     struct vsock_link waiting; /* connections of the guest that wait for the host's listener */
     struct loop_timer deadline, retry, held;
     uint64_t retry_ns;
+    unsigned streams;        /* connections with much room */
+    uint32_t held_bytes;     /* of the guest's packets whose chains are held */
     uint16_t held_published; /* of the transmit queue: the used index when `held` was started */
     uint64_t held_since_ns;  /* 0 = not held */
 

@@ -13,6 +13,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
 
 #define RETRY_MIN_NS (1 * NSEC_PER_MSEC)
@@ -262,6 +264,17 @@ static ssize_t read_kept(struct vsock_conn *conn, const struct iovec *iov, unsig
     }
     drop_front(conn, done);
     return (ssize_t)done;
+}
+
+uint32_t vsock_host_readable(const struct vsock_conn *conn, uint32_t most, bool *all)
+{
+    int n = 0;
+
+    *all = false;
+    if (ioctl(conn->fd, SIOCINQ, &n) < 0 || n <= 0 || (uint32_t)n > most)
+        return most;
+    *all = true;
+    return (uint32_t)n;
 }
 
 ssize_t vsock_host_read(struct vsock_conn *conn, const struct iovec *iov, unsigned count,

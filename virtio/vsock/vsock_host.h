@@ -31,6 +31,9 @@ int vsock_host_connect(const struct vsock *vsock, uint32_t port) __must_check;
 /* Tries the connection again later. */
 void vsock_host_wait(struct vsock_conn *conn);
 
+/* How many bytes a read will find, at least 1 and at most `most`; *all = that is all there are. */
+uint32_t vsock_host_readable(const struct vsock_conn *conn, uint32_t most, bool *all);
+
 /* readv of the bytes that a client has sent after its first line, without waiting. How many, 0 at
  * the end, -EAGAIN or another errno; *more = there may be more although there was room. */
 ssize_t vsock_host_read(struct vsock_conn *conn, const struct iovec *iov, unsigned count,

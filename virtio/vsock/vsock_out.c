@@ -6,6 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool vsock_out_grow(struct vsock_out *out)
+{
+    if (out->data)
+        return false;
+    out->room = VSOCK_ROOM_LARGE;
+    return true;
+}
+
 /* Copies all but the first `skip` bytes to the end of the ring; there is room. */
 static void keep(struct vsock_out *out, const struct iovec *iov, unsigned count, size_t skip)
 {
@@ -17,9 +25,9 @@ static void keep(struct vsock_out *out, const struct iovec *iov, unsigned count,
         from += n;
         left -= n;
         while (left > 0) {
-            uint32_t end = (out->start + out->len) % VSOCK_BUFFER_SIZE;
+            uint32_t end = (out->start + out->len) % out->room;
 
-            n = MIN(left, VSOCK_BUFFER_SIZE - end);
+            n = MIN(left, out->room - end);
             memcpy(out->data + end, from, n);
             out->len += (uint32_t)n;
             from += n;
@@ -32,8 +40,7 @@ static void keep(struct vsock_out *out, const struct iovec *iov, unsigned count,
 static void send_kept(struct vsock_out *out, struct loop *loop, int fd)
 {
     out->sending = true;
-    loop_send(loop, &out->op, fd, out->data + out->start,
-              MIN(out->len, VSOCK_BUFFER_SIZE - out->start));
+    loop_send(loop, &out->op, fd, out->data + out->start, MIN(out->len, out->room - out->start));
 }
 
 static ssize_t send_now(int fd, const struct iovec *iov, unsigned count)
@@ -58,9 +65,9 @@ int vsock_out_write(struct vsock_out *out, struct loop *loop, int fd, const stru
         n = send_now(fd, iov, count);
     if (n < 0 || n == len)
         return (int)n;
-    BUG_ON(out->len + (len - n) > (ssize_t)VSOCK_BUFFER_SIZE);
+    BUG_ON(out->len + (len - n) > (ssize_t)out->room);
     if (!out->data) {
-        out->data = malloc(VSOCK_BUFFER_SIZE);
+        out->data = malloc(out->room);
         if (!out->data)
             return -ENOMEM;
     }
@@ -80,7 +87,7 @@ int vsock_out_sent(struct vsock_out *out, struct loop *loop, int fd, int res)
         return res;
     }
     res = MIN(res, (int)out->len);
-    out->start = (out->start + (uint32_t)res) % VSOCK_BUFFER_SIZE;
+    out->start = (out->start + (uint32_t)res) % out->room;
     out->len -= (uint32_t)res;
     if (out->len > 0)
         send_kept(out, loop, fd);

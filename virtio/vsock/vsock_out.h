@@ -5,6 +5,10 @@
  * buffer is as large as the credit that the guest is given, so it never overflows, and exists only
  * while there is something in it.
  *
+ * A connection begins with 64 KiB, as clients of Firecracker know it. For a guest that streams that
+ * is one packet at a time, and an interrupt each; so some connections may have 256 KiB, which is
+ * what Linux gives its own.
+ *
  * Loop thread, machine lock held.
  */
 #ifndef MAYFLY_VSOCK_OUT_H
@@ -12,15 +16,19 @@
 
 #include "vmm/base/loop.h"
 
-/* What the guest is told that a connection can take: buf_alloc of every packet. */
-#define VSOCK_BUFFER_SIZE (64 * KIB)
+#define VSOCK_ROOM_SMALL (64 * KIB)
+#define VSOCK_ROOM_LARGE (256 * KIB)
 
 struct vsock_out {
-    uint8_t *data;       /* VSOCK_BUFFER_SIZE bytes, used as a ring; NULL = none */
+    uint32_t room;       /* VSOCK_ROOM_*: buf_alloc of every packet */
     uint32_t start, len; /* where the oldest byte is, and how many there are */
+    uint8_t *data;       /* `room` bytes, used as a ring; NULL = nothing is kept */
     struct op op;        /* `done` is the owner's: it calls vsock_out_sent */
     bool sending;        /* op is in the ring */
 };
+
+/* From VSOCK_ROOM_SMALL to _LARGE; false while something is kept. */
+bool vsock_out_grow(struct vsock_out *out);
 
 /*
  * Sends the bytes of `iov` (`len` in all, at most what is free), or keeps them. Returns how many

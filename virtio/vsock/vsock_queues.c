@@ -14,9 +14,12 @@
 #define TRANSMIT_SHARE 128
 #define DELIVER_SHARE  64
 
-/* A packet that is larger than this, and the part of the queue that may be held. */
-#define HELD_PACKET_MAX (4 * KIB)
-#define HELD_PART_MAX   4
+/* A read that could be larger than this first asks how large it will be. */
+#define ASK_ABOVE (16 * KIB)
+
+/* Packets of the guest whose chains are held: bytes, and the part of the queue. */
+#define HELD_BYTES_MAX (256 * KIB)
+#define HELD_PART_MAX  4
 
 /* Chains of one read, and buffers in them; the last chain may bring as many as a queue has. */
 #define BATCH_CHAINS  64
@@ -127,7 +130,7 @@ static void take_packet(struct vsock *vsock, struct vq_chain *chain)
 /*
  * Gives a packet's chain back. An interrupt for that alone tells the driver nothing that it waits
  * for, and costs as much as the packet did; so it is held until there is something for the guest,
- * which is soon where there is traffic. Large ones and many are not held back from it.
+ * which is soon where there is traffic. Not too much of the guest's memory, nor of its ring.
  */
 static void return_packet(struct vsock *vsock, uint16_t head, uint32_t len)
 {
@@ -135,7 +138,8 @@ static void return_packet(struct vsock *vsock, uint16_t head, uint32_t len)
     const struct virtqueue *vq = &dev->queue[VSOCK_TX];
     uint16_t held = (uint16_t)(vq->s.next_used - vq->published);
 
-    if (len > HELD_PACKET_MAX || held >= vq->s.size / HELD_PART_MAX)
+    vsock->held_bytes = held > 0 ? vsock->held_bytes + len : len;
+    if (vsock->held_bytes > HELD_BYTES_MAX || held >= vq->s.size / HELD_PART_MAX)
         virtio_dev_push(dev, VSOCK_TX, head, 0);
     else
         virtio_dev_push_held(dev, VSOCK_TX, head, 0);
@@ -233,20 +237,28 @@ static void add_data(struct rx_batch *batch, uint32_t limit)
     }
 }
 
+/* Copies `len` bytes into buffers that have room for them. */
+static void scatter(const struct iovec *iov, const void *from, size_t len)
+{
+    for (size_t done = 0; done < len; iov++) {
+        size_t n = MIN(iov->iov_len, len - done);
+
+        memcpy(iov->iov_base, (const uint8_t *)from + done, n);
+        done += n;
+    }
+}
+
 /* Writes the header of a packet into its chain, and gives the chain back. */
 static void put_packet(struct vsock *vsock, const struct rx_batch *batch, unsigned index,
                        const struct vsock_packet *packet)
 {
     const struct rx_chain *rx = &batch->chain[index];
-    size_t done = 0;
+    const struct iovec *first = &batch->whole[rx->first];
 
-    for (unsigned i = rx->first; done < sizeof(*packet); i++) {
-        size_t n = MIN(batch->whole[i].iov_len, sizeof(*packet) - done);
-
-        memcpy(batch->whole[i].iov_base, (const uint8_t *)packet + done, n);
-        done += n;
-    }
-    metric_add(&metrics.vsock.rx_packets_count, 1);
+    if (first->iov_len >= sizeof(*packet))
+        memcpy(first->iov_base, packet, sizeof(*packet));
+    else
+        scatter(first, packet, sizeof(*packet));
     virtio_dev_push(&vsock->dev, VSOCK_RX, rx->head, (uint32_t)VSOCK_HEADER_SIZE + packet->len);
 }
 
@@ -266,6 +278,7 @@ static enum virtio_serve send_reset(struct vsock *vsock, struct rx_batch *batch)
         return VIRTIO_EMPTY;
     vsock->reset_first = (vsock->reset_first + 1) % VSOCK_RESETS_MAX;
     vsock->reset_count--;
+    metric_add(&metrics.vsock.rx_packets_count, 1);
     put_packet(vsock, batch, 0, &packet);
     return VIRTIO_SERVED;
 }
@@ -278,6 +291,7 @@ static enum virtio_serve send_packet(struct vsock *vsock, struct vsock_conn *con
     if (!take_chain(vsock, batch))
         return VIRTIO_EMPTY;
     vsock_conn_take_packet(conn, &packet);
+    metric_add(&metrics.vsock.rx_packets_count, 1);
     put_packet(vsock, batch, 0, &packet);
     vsock_conn_settle(conn);
     return VIRTIO_SERVED;
@@ -303,6 +317,7 @@ static unsigned put_data(struct vsock *vsock, struct vsock_conn *conn, const str
         len -= packet.len;
         put_packet(vsock, batch, used, &packet);
     }
+    metric_add(&metrics.vsock.rx_packets_count, used);
     return used;
 }
 
@@ -311,9 +326,12 @@ static enum virtio_serve send_data(struct vsock *vsock, struct vsock_conn *conn,
                                    struct rx_batch *batch)
 {
     uint32_t wants = vsock_conn_wants(conn); /* not 0, or it would not be ready */
-    bool more = false;
+    bool all = false, more;
     ssize_t n;
 
+    /* Taking chains in vain costs more than asking how many it will be. */
+    if (wants > ASK_ABOVE)
+        wants = vsock_host_readable(conn, wants, &all);
     while (batch->room < wants && batch->chains < BATCH_CHAINS && batch->n_whole < BATCH_BUFFERS &&
            take_chain(vsock, batch))
         add_data(batch, wants - batch->room);
@@ -321,7 +339,7 @@ static enum virtio_serve send_data(struct vsock *vsock, struct vsock_conn *conn,
         return VIRTIO_EMPTY;
     n = vsock_host_read(conn, batch->data, batch->n_data, &more);
     untake(vsock, batch, n > 0 ? put_data(vsock, conn, batch, (uint32_t)n) : 0);
-    vsock_conn_read(conn, n, batch->room, more);
+    vsock_conn_read(conn, n, more || (n == batch->room && !(all && batch->room == wants)));
     return VIRTIO_SERVED;
 }
 
