@@ -19,6 +19,7 @@ struct command {
 extern const struct command disk_commands[];
 extern const struct command memory_commands[];
 extern const struct command system_commands[];
+extern const struct command net_commands[];
 extern const struct command soak_commands[];
 extern const struct command http_commands[];
 
