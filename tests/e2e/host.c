@@ -162,6 +162,7 @@ E2E(a_host_that_forbids_io_uring_is_told_which_sysctl_to_change, HOST | SANITIZE
     struct vm *vm = run_with(args, forbid_io_uring, &error);
     vm_exits(vm, 1);
     CHECK_HAS(said(vm), "kernel.io_uring_disabled");
+    CHECK(access(e2e_path("sock"), F_OK) < 0); /* clients could connect before that was known */
 }
 
 E2E(a_host_without_io_uring_is_told_so, HOST)
