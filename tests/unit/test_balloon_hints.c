@@ -110,6 +110,53 @@ static void test_balloon_a_report_of_everything_takes_several_turns(void **state
     balloon_tear_down(&f);
 }
 
+static void test_balloon_a_turn_that_is_full_leaves_the_next_report_to_another(void **state)
+{
+    struct balloon_fixture f;
+
+    (void)state;
+    balloon_set_up(&f, &config);
+    send_block(&f, REPORTS, 20 * MIB, 32 * MIB);
+    send_block(&f, REPORTS, 60 * MIB, PAGE_SIZE);
+
+    virtio_dev_kick(f.dev, REPORTS);
+    assert_true(balloon_is_empty(&f, 20 * MIB, 32 * MIB));
+    assert_false(balloon_is_empty(&f, 60 * MIB, PAGE_SIZE));
+    fake_loop_settle(f.loop);
+    assert_true(balloon_is_empty(&f, 60 * MIB, PAGE_SIZE));
+    balloon_expect_used(&f, REPORTS, 0);
+    balloon_expect_used(&f, REPORTS, 1);
+    balloon_tear_down(&f);
+}
+
+/* A file of persistent memory is in the guest's address space, but it is not the guest's to free.
+ */
+static void test_balloon_leaves_persistent_memory_alone(void **state)
+{
+    static uint8_t file[2 * MIB] __attribute__((aligned(PAGE_SIZE)));
+    struct mem_region region = {.gpa = GPA(512 * GIB), .size = sizeof(file), .hva = file, .fd = -1};
+    const uint32_t page = (uint32_t)(region.gpa.v / PAGE_SIZE);
+    struct balloon_fixture f;
+
+    (void)state;
+    balloon_set_up(&f, &config);
+    assert_int_equal(mem_add_region(&f.mem, &region, NULL), 0);
+
+    send_block(&f, REPORTS, region.gpa.v, PAGE_SIZE);
+    balloon_kick(&f, REPORTS);
+    balloon_expect_used(&f, REPORTS, 0);
+    assert_int_equal(metrics.balloon.free_page_report_fails, 1);
+    assert_int_equal(metrics.balloon.free_page_report_freed, 0);
+    balloon_send_pages(&f, INFLATE, &page, 1);
+    balloon_kick(&f, INFLATE);
+    balloon_expect_used(&f, INFLATE, 0);
+    assert_int_equal(metrics.balloon.event_fails, 1);
+
+    assert_int_equal(file[0], 1);
+    assert_int_equal(f.dev->s.status, 15);
+    balloon_tear_down(&f);
+}
+
 /* ---- hinting ---- */
 
 static void test_balloon_hints_of_a_run_go_back_and_its_end_is_acknowledged(void **state)
@@ -291,6 +338,8 @@ int main(void)
         cmocka_unit_test(test_balloon_reported_pages_go_back),
         cmocka_unit_test(test_balloon_reported_parts_of_pages_stay),
         cmocka_unit_test(test_balloon_a_report_of_everything_takes_several_turns),
+        cmocka_unit_test(test_balloon_a_turn_that_is_full_leaves_the_next_report_to_another),
+        cmocka_unit_test(test_balloon_leaves_persistent_memory_alone),
         cmocka_unit_test(test_balloon_hints_of_a_run_go_back_and_its_end_is_acknowledged),
         cmocka_unit_test(test_balloon_hints_end_is_the_hosts_to_say_if_it_so_wishes),
         cmocka_unit_test(test_balloon_hints_that_belong_to_no_run_are_left_alone),
