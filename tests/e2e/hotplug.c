@@ -83,7 +83,7 @@ E2E(a_guest_has_the_memory_that_is_plugged_and_gives_it_back, LINUX | SANITIZER)
     ask(vm, "touch 64");
 }
 
-E2E(memory_that_is_unplugged_is_the_hosts_again, LINUX | SANITIZER)
+E2E(memory_that_is_unplugged_is_the_hosts_again, LINUX | INTEL | SANITIZER)
 {
     struct vm *vm = hotplug_vm("");
     resize(vm, 512);
@@ -228,7 +228,7 @@ E2E(a_guest_without_the_driver_is_none_the_worse, LINUX)
 }
 
 /* Not through its own driver, which would not: at the address itself. */
-E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX)
+E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX | INTEL)
 {
     struct vm *vm = hotplug_vm("");
     resize(vm, 128);

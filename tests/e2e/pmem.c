@@ -56,7 +56,7 @@ static bool holds_text(const char *path, const char *text)
 
 /* ---- as a disk ------------------------------------------------------------------------------- */
 
-E2E(what_a_guest_writes_to_persistent_memory_the_host_reads, LINUX | SANITIZER)
+E2E(what_a_guest_writes_to_persistent_memory_the_host_reads, LINUX | INTEL | SANITIZER)
 {
     const char *file = disk_new("p", 8);
     struct vm *vm = vm_with_pmem(file, "");
