@@ -3,10 +3,12 @@
  * Memory plugged into real guests and unplugged again: that the guest has it, under load, and that
  * what it gives back is the host's again, by the host's own accounting.
  */
+#include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
+#include "tests/support/vhost_server.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -186,7 +188,7 @@ E2E(disks_and_pauses_work_with_plugged_memory, LINUX | SANITIZER)
     linux_drive(vm, "d", disk, "");
     linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
     resize(vm, TOTAL_MIB);
-    ask(vm, "hold %u", RAM_MIB); /* so that what follows lies in plugged memory */
+    ask(vm, "hold 32"); /* programs' memory comes from the movable zone first, which is plugged */
     ask(vm, "load vda on");
     for (unsigned i = 0; i < 10; i++) {
         vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
@@ -196,6 +198,54 @@ E2E(disks_and_pauses_work_with_plugged_memory, LINUX | SANITIZER)
     const char *report = ask(vm, "load vda off");
     CHECK_INT(number_of(report, "bad"), 0);
     CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
+}
+
+/* The disk's server is another process: it must have been given the memory that is plugged later,
+ * and that which is a file. */
+E2E(a_vhost_user_disk_works_with_plugged_and_persistent_memory, LINUX)
+{
+    const char *disk = disk_new("disk", 16), *file = e2e_path("p"), *socket = e2e_path("disk.sock");
+    CHECK_INT(files_copy(e2e_guest(TEST_ROOT), file), 0);
+    disk_fill(disk, 0, 16 * SECTORS_PER_MIB, 41);
+    CHECK(vhost_server_fork(socket, &(struct vhost_server_options){.disk = disk}) > 0);
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    vm_put(vm, "/pmem/p", "{\"id\":\"p\",\"path_on_host\":\"%s\"}", file);
+    vm_put(vm, "/drives/d", "{\"drive_id\":\"d\",\"is_root_device\":false,\"socket\":\"%s\"}",
+           socket);
+    linux_machine(vm, 1, RAM_MIB);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    unsigned before = total_mib(vm), taken = vm_taken_mib(vm);
+    ask(vm, "mount pmem0 /mnt ext4 dax=always");
+    ask(vm, "mapdisk read vda /mnt/copy 1024");
+    ask(vm, "mapverify /mnt/copy 1024 41");
+    resize(vm, 512);
+    expect_total(vm, before + 512);
+    ask(vm, "hold 32");
+    ask(vm, "load vda on");
+    ask(vm, "sleep 500");
+    CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
+    ask(vm, "hold 0");
+    resize(vm, 0);
+    /* Shared memory, too, is the host's again. */
+    if (vm_taken_mib(vm) > taken + RAM_MIB)
+        FAIL("nothing is plugged, but the monitor takes %u MiB", vm_taken_mib(vm));
+}
+
+E2E(memory_is_plugged_while_dirty_pages_are_tracked, LINUX)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":256}");
+    vm_put(vm, "/pmem/p", "{\"id\":\"p\",\"path_on_host\":\"%s\",\"read_only\":true}",
+           disk_new("p", 2));
+    vm_put(vm, "/machine-config",
+           "{\"vcpu_count\":1,\"mem_size_mib\":128,\"track_dirty_pages\":true}");
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    unsigned before = total_mib(vm);
+    resize(vm, 256);
+    expect_total(vm, before + 256);
+    ask(vm, "touch 200");
+    resize(vm, 0);
 }
 
 E2E(plugged_memory_works_again_when_its_driver_is_bound_again, LINUX)
