@@ -234,8 +234,6 @@ static void test_config_file_of_what_vm_config_shows_gives_the_same_again(void *
         "\"guest_mac\":\"06:00:00:00:00:01\",\"mtu\":68,\"tx_rate_limiter\":" LIMITER "},"
         "{\"iface_id\":\"b\",\"host_dev_name\":\"t\\u00e9\\n\"}],"
         "\"vsock\":{\"vsock_id\":\"v\",\"guest_cid\":3,\"uds_path\":\"v\"},"
-        "\"balloon\":{\"amount_mib\":4,\"deflate_on_oom\":true,\"stats_polling_interval_s\":5,"
-        "\"free_page_hinting\":true},"
         "\"entropy\":{\"rate_limiter\":" LIMITER "},"
         "\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"disk\",\"read_only\":true,"
         "\"rate_limiter\":" LIMITER "}],"
