@@ -7,6 +7,7 @@
  * flight but the one buffer of statistics that may be held, its timer, and that of blocks that are
  * not complete; and in a pause not even these, once the loop has turned.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/balloon_parts.h"
@@ -21,21 +22,6 @@
 #define QUEUE_SIZE 16
 #define QUEUES     5
 #define HEAP       (2 * MIB) /* of the drivers, one behind the other, with their rings */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct loop *loop;

@@ -4,6 +4,7 @@
  * in any way, bytes of guest memory changed anywhere, kicks, completions in any order with any
  * result, resets, pauses, another file. Whatever they are, in the end everything in flight ends.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/block/blk.h"
@@ -19,21 +20,6 @@
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 64
 #define DISK       (256 * KIB)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct loop *loop;

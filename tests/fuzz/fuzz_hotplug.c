@@ -7,6 +7,7 @@
  * After each, what the device says agrees with itself and with translation: the size plugged is
  * that of the blocks that can be reached, and no more than was ever asked for.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/hotplug.h"
@@ -24,21 +25,6 @@
 #define TOTAL_MIB  256
 #define BLOCK      (2 * MIB)
 #define BLOCKS     (TOTAL_MIB * MIB / BLOCK)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct config_space {
     uint64_t block_size, node, addr, region_size, usable, plugged, requested;

@@ -6,6 +6,7 @@
  * fits; what arrives in order are whole answers, one behind the other; no command causes more than
  * a bounded number of frames; a guest that then says nothing is left alone after a bounded time.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/tcp_peer.h"
 #include "virtio/mmds/mmds.h"
@@ -26,21 +27,6 @@
         if (!(cond))                                                                               \
             abort();                                                                               \
     } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct loop *loop;

@@ -5,6 +5,7 @@
  * completions in any order with any result, failing taps, limits, resets, pauses. Whatever they
  * are, in the end everything in flight ends, and no chain is out.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/fake_tap.h"
 #include "tests/support/guest_driver.h"
@@ -19,21 +20,6 @@
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 64
 #define QUEUE_STEP (4 * MIB)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct loop *loop;

@@ -5,6 +5,7 @@
  * memory changed anywhere, kicks, fsyncs that end in any way, resets, pauses, other limits.
  * Whatever they are, in the end everything in flight ends, and the file is as long as it was.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/pmem.h"
@@ -20,21 +21,6 @@
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 64
 #define FILE_SIZE  (64 * KIB + 100)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct loop *loop;

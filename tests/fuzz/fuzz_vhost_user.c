@@ -5,6 +5,7 @@
  * silent, or leaves; as the guest it starts, resets, kicks, and writes into its rings. Whatever
  * they do, a device whose back end has left is idle, and it can be destroyed.
  */
+#include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/block/vhost_user_blk.h"
@@ -22,21 +23,6 @@
 #define RAM        (2 * MIB)
 #define QUEUE_SIZE 64
 #define QUESTIONS  8
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- > 0 && in->at < in->end)
-        value = value << 8 | *in->at++;
-    return value;
-}
 
 struct fixture {
     struct input in;
