@@ -128,12 +128,13 @@ static int set_memory(struct vhost_server *s, const struct message *m)
 /* The buffers of a chain: first those to read, then those to write. Returns how many, or -1. */
 static int gather(const struct vhost_server *s, uint16_t head, struct iovec *iov, int *readable)
 {
-    const struct desc *table = at(s, s->desc, s->size * sizeof(*table), false);
+    const uint8_t *table = at(s, s->desc, s->size * sizeof(struct desc), false);
     uint32_t size = s->size, index = head;
     int count = 0;
     *readable = 0;
     for (unsigned steps = 0; table && index < size && steps < CHAIN_MAX; steps++) {
-        struct desc d = table[index];
+        struct desc d;
+        memcpy(&d, table + index * sizeof(d), sizeof(d)); /* tables may lie anywhere */
         if (d.flags & INDIRECT) {
             table = at(s, d.addr, d.len, true);
             size = d.len / (uint32_t)sizeof(d);

@@ -155,6 +155,7 @@ static void test_vhost_user_memory_goes_with_a_file_for_each_region(void **state
     } __attribute__((packed)) came;
     struct mem_region device = {
         .gpa = GPA(600 * GIB), .size = 2 * MIB, .hva = (uint8_t *)0x1000, .backing = MEM_SHARED};
+    uint64_t plugged = 1;
     struct fixture f;
     struct mem mem;
     int fds[8];
@@ -163,9 +164,11 @@ static void test_vhost_user_memory_goes_with_a_file_for_each_region(void **state
     set_up(&f);
     assert_int_equal(mem_create_shared(&mem, 4 * GIB, MEM_PAGES_DEFAULT, false, NULL), 0);
     device.fd = f.peer;
+    device.plugged = &plugged;
+    device.block_shift = 21;
     assert_int_equal(mem_add_region(&mem, &device, NULL), 0);
     device.gpa = GPA(700 * GIB);
-    device.read_only = true; /* a back end could not map it for writing */
+    device.plugged = NULL; /* persistent memory, whose file may end before it */
     assert_int_equal(mem_add_region(&mem, &device, NULL), 0);
     assert_int_equal(vhost_user_send_memory(&f.conn, &mem), 0);
 

@@ -223,9 +223,11 @@ int vhost_user_send_memory(struct vhost_user *conn, const struct mem *mem)
     for (unsigned i = 0; i < mem->count; i++)
         add_region(&table, &mem->region[i], mem->fd,
                    (uint64_t)(mem->region[i].hva - mem->region[0].hva));
-    /* A back end maps what it is given for writing, and refuses all if it cannot. */
+    /* Memory that can be plugged is a file like RAM's. The files of persistent memory are not
+     * handed over: they may end before their region, and a back end that touches that would be
+     * killed. */
     for (unsigned i = 0; i < mem->device_count; i++)
-        if (mem->device[i].fd >= 0 && !mem->device[i].read_only)
+        if (mem->device[i].fd >= 0 && mem->device[i].plugged)
             add_region(&table, &mem->device[i], mem->device[i].fd, 0);
     return vhost_user_send(conn, VHOST_USER_SET_MEM_TABLE, &table.memory,
                            offsetof(struct vhost_user_memory, region) +
