@@ -35,7 +35,7 @@ static struct fuzz {
     uint64_t base, state, done, count;
     uint64_t patience; /* of this episode: so many times rarer is everything wrong */
     uint64_t resets, needs_reset, completions;
-    int is_rng;
+    enum virtio_device_id kind;
     uint16_t used_seen[QUEUES];
     struct fuzz_queue queues[QUEUES];
 } fuzz;
@@ -266,6 +266,27 @@ static int fill_buffer(struct descriptor *d)
     return 1;
 }
 
+/* What memory that can be plugged takes: type, address, number of blocks. */
+static int fill_plug(struct descriptor *d)
+{
+    uint64_t *request = (uint64_t *)(DATA + below(0x1000) * 32);
+    uint64_t start = *(volatile uint64_t *)(fuzz.base + MMIO_CONFIG + 16);
+
+    request[0] = wrong(3) ? roll() : below(4);
+    request[1] = wrong(3) ? odd_number() : start + below(256) * 0x200000;
+    request[2] = wrong(3) ? roll() : below(8);
+    set_descriptor(d, (uintptr_t)request, 24, 0);
+    return 1;
+}
+
+/* The first buffer of a request, by the kind of device: all others take what a disk takes. */
+static int fill_first(struct descriptor *d)
+{
+    if (fuzz.kind == DEVICE_RNG)
+        return fill_buffer(d);
+    return fuzz.kind == DEVICE_MEM ? fill_plug(d) : fill_header(d);
+}
+
 /* Makes one thing wrong. A buffer that may reach beyond the scratch memory is never one the device
    may write: what lies there is not known. */
 static void spoil(struct descriptor *d)
@@ -303,7 +324,7 @@ static void fill_chain(struct descriptor *table, uint16_t room, uint16_t head)
     uint16_t n = (uint16_t)(wrong(16) ? room : 2 + below(4)), i = head;
 
     n = n > room ? room : n;
-    int reading = fuzz.is_rng ? fill_buffer(&table[head]) : fill_header(&table[head]);
+    int reading = fill_first(&table[head]);
     for (uint16_t k = 0; k < n; k++, i = (uint16_t)((i + 1) % room)) {
         if (k > 0)
             set_descriptor(&table[i], DATA + 0x10000 + below(0x1000) * 512,
@@ -472,9 +493,9 @@ void mode_fuzz(void)
         print("FUZZ there is no device %u\n", option("dev", 0));
         return;
     }
-    fuzz.is_rng = read32(fuzz.base + MMIO_DEVICE_ID) == DEVICE_RNG;
-    print("FUZZ begin device=%u seed=%u count=%u\n", (uint64_t)read32(fuzz.base + MMIO_DEVICE_ID),
-          option("seed", 1), fuzz.count);
+    fuzz.kind = (enum virtio_device_id)read32(fuzz.base + MMIO_DEVICE_ID);
+    print("FUZZ begin device=%u seed=%u count=%u\n", (uint64_t)fuzz.kind, option("seed", 1),
+          fuzz.count);
     for (unsigned int n = 0; n < QUEUES; n++)
         place_queue(&fuzz.queues[n], n);
     while (fuzz.done < fuzz.count)

@@ -45,7 +45,13 @@ enum virtio_status {
 #define FEATURE_EVENT_IDX (1UL << 29)
 #define FEATURE_VERSION_1 (1UL << 32)
 
-enum virtio_device_id { DEVICE_NET = 1, DEVICE_BLK = 2, DEVICE_RNG = 4, DEVICE_VSOCK = 19 };
+enum virtio_device_id {
+    DEVICE_NET = 1,
+    DEVICE_BLK = 2,
+    DEVICE_RNG = 4,
+    DEVICE_VSOCK = 19,
+    DEVICE_MEM = 24,
+};
 
 enum descriptor_flag { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 

@@ -5,6 +5,7 @@
  */
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
@@ -288,4 +289,14 @@ E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, L
     vm_type(vm, "poke 0x8000001000 1\n");
     vm_exits(vm, 1);
     CHECK_HAS(vm_log(vm), "the guest touched memory that is not there");
+}
+
+static void add_victim(struct vm *vm)
+{
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":512}");
+}
+
+E2E(a_hostile_driver_of_memory_that_can_be_plugged_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    hostile_driver(add_victim, 1, 0, 20);
 }

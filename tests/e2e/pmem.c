@@ -5,6 +5,7 @@
  */
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
@@ -327,4 +328,14 @@ E2E(flushes_fail_when_the_persistent_file_was_cut_short, LINUX)
     CHECK_HAS(vm_log(vm), "is shorter than it was");
     CHECK_INT(truncate(file, 8 * MIB), 0);
     ask(vm, "flush pmem0");
+}
+
+static void add_victim(struct vm *vm)
+{
+    add_pmem(vm, "victim", disk_new("victim", 2), "");
+}
+
+E2E(a_hostile_driver_of_persistent_memory_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    hostile_driver(add_victim, 1, 0, 20);
 }
