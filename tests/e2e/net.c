@@ -388,3 +388,37 @@ E2E(limits_of_an_interface_hold_and_change_at_run_time, LINUX)
     check_streams(vm, 3);
     CHECK_INT(counted(vm, "tx_rate_limiter_throttled"), throttled);
 }
+
+/* ---- a driver that is an enemy --------------------------------------------------------------- */
+
+/* Broadcasts of all sizes, for as long as the test runs. */
+static void send_without_end(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+    static const char datagram[8000];
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one));
+    inet_pton(AF_INET, "172.30.9.255", &to.sin_addr);
+    set_tap_mtu(9000);
+    if (!in_child())
+        return;
+    for (unsigned i = 0;; i++) {
+        (void)sendto(fd, datagram, i * 37 % sizeof(datagram), 0, (struct sockaddr *)&to,
+                     sizeof(to));
+        if (i % 16 == 0)
+            usleep(1000);
+    }
+}
+
+static void add_interface(struct vm *vm)
+{
+    vm_put(vm, "/network-interfaces/eth0", "{\"iface_id\":\"eth0\",\"host_dev_name\":\"" TAP "\"}");
+}
+
+E2E(a_hostile_driver_of_an_interface_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    host_set_up();
+    send_without_end();
+    hostile_driver(add_interface, 1, 0, 20);
+}
