@@ -85,6 +85,8 @@ int fake_loop_carry_out(struct loop *loop, unsigned index)
         n = preadv2(op->fd, op->iov, (int)op->count, (off_t)op->offset, 0);
     else if (op->verb == FAKE_WRITEV)
         n = pwritev2(op->fd, op->iov, (int)op->count, (off_t)op->offset, 0);
+    else if (op->verb == FAKE_WRITE)
+        n = write(op->fd, op->buf, op->len);
     else if (op->verb == FAKE_FSYNC)
         n = op->datasync ? fdatasync(op->fd) : fsync(op->fd);
     else if (op->verb == FAKE_FALLOCATE)
@@ -303,6 +305,14 @@ void loop_writev(struct loop *loop, struct op *op, int fd, const struct iovec *i
     start_vector(loop, FAKE_WRITEV, op, fd, iov, count, offset);
 }
 
+void loop_write(struct loop *loop, struct op *op, int fd, const void *buf, uint32_t len)
+{
+    struct fake_op *new = start(loop, FAKE_WRITE, op, fd);
+
+    new->buf = (void *)(uintptr_t)buf;
+    new->len = len;
+}
+
 void loop_fsync(struct loop *loop, struct op *op, int fd, bool datasync)
 {
     start(loop, FAKE_FSYNC, op, fd)->datasync = datasync;
@@ -350,7 +360,7 @@ void loop_submit(struct loop *loop)
     for (unsigned i = 0; i < loop->count; i++) {
         struct fake_op *op = &loop->pending[i];
 
-        if (op->verb != FAKE_WRITEV || op->submitted)
+        if ((op->verb != FAKE_WRITEV && op->verb != FAKE_WRITE) || op->submitted)
             continue;
         op->result = fake_loop_carry_out(loop, i);
         op->submitted = true;

@@ -13,6 +13,7 @@ enum fake_verb {
     FAKE_POLL,
     FAKE_READV,
     FAKE_WRITEV,
+    FAKE_WRITE,
     FAKE_FSYNC,
     FAKE_FALLOCATE,
     FAKE_ACCEPT,

@@ -157,7 +157,7 @@ static void test_net_sends_lone_frame_at_once(void **state)
     net_make_frame(frame, FRAME, 1);
     net_add_frame(&f, frame, FRAME);
     virtio_dev_kick(f.dev, NET_TX);
-    assert_int_equal(fake_loop_count_verb(f.loop, FAKE_WRITEV), 0);
+    assert_int_equal(fake_loop_count_verb(f.loop, FAKE_WRITE), 0);
     net_expect_sent(&f, FRAME, 1);
     net_tear_down(&f);
 }
@@ -274,7 +274,7 @@ static void test_net_flood_of_frames_is_served_over_several_turns(void **state)
     for (unsigned i = 0; i < NET_QUEUE_SIZE; i++)
         guest_add(&f.driver[NET_TX], &buffer, 1);
     virtio_dev_kick(f.dev, NET_TX);
-    first = fake_loop_count_verb(f.loop, FAKE_WRITEV);
+    first = fake_loop_count_verb(f.loop, FAKE_WRITE);
     assert_in_range(first, 1, NET_QUEUE_SIZE - 1);
     fake_loop_settle(f.loop);
     take_all_used(&f, NET_TX, NET_QUEUE_SIZE);

@@ -122,15 +122,21 @@ static void queue_frame(struct net *net, const struct vq_chain *chain)
 {
     struct net_tx *tx = &net->tx;
     struct net_tx_slot *slot = &tx->slot[__builtin_ctzll(tx->free)];
+    struct loop *loop = net->dev.env.loop;
 
     tx->free &= tx->free - 1;
+    slot->op.done = write_done;
+    slot->net = net;
     slot->head = chain->head;
     slot->len = chain->readable_len;
-    memcpy(slot->iov, chain->iov, chain->n_readable * sizeof(*chain->iov));
     tx->queued++;
     virtio_dev_op_begin(&net->dev);
-    loop_writev(net->dev.env.loop, &slot->op, net->tap.fd, slot->iov, chain->n_readable,
-                UINT64_MAX);
+    if (chain->n_readable == 1) {
+        loop_write(loop, &slot->op, net->tap.fd, chain->iov->iov_base, chain->readable_len);
+        return;
+    }
+    memcpy(slot->iov, chain->iov, chain->n_readable * sizeof(*chain->iov));
+    loop_writev(loop, &slot->op, net->tap.fd, slot->iov, chain->n_readable, UINT64_MAX);
 }
 
 static void submit(struct net *net)
@@ -289,8 +295,4 @@ void net_tx_init(struct net *net)
     tx->retry.op.done = retry_done;
     tx->linger.op.done = linger_done;
     tx->free = UINT64_MAX;
-    for (unsigned i = 0; i < NET_TX_SLOTS; i++) {
-        tx->slot[i].net = net;
-        tx->slot[i].op.done = write_done;
-    }
 }

@@ -37,7 +37,7 @@ struct loop {
 static const uint8_t allowed_opcodes[] = {
     IORING_OP_POLL_ADD,  IORING_OP_READV,        IORING_OP_WRITEV, IORING_OP_FSYNC,
     IORING_OP_FALLOCATE, IORING_OP_ACCEPT,       IORING_OP_RECV,   IORING_OP_SEND,
-    IORING_OP_TIMEOUT,   IORING_OP_ASYNC_CANCEL,
+    IORING_OP_TIMEOUT,   IORING_OP_ASYNC_CANCEL, IORING_OP_WRITE,
 };
 
 static int restrict_ring(struct io_uring *ring)
@@ -338,6 +338,14 @@ void loop_writev(struct loop *loop, struct op *op, int fd, const struct iovec *i
     struct io_uring_sqe *sqe = get_sqe(loop);
 
     io_uring_prep_writev(sqe, fd, iov, count, offset);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void loop_write(struct loop *loop, struct op *op, int fd, const void *buf, uint32_t len)
+{
+    struct io_uring_sqe *sqe = get_sqe(loop);
+
+    io_uring_prep_write(sqe, fd, buf, len, UINT64_MAX);
     io_uring_sqe_set_data(sqe, op);
 }
 

@@ -98,6 +98,8 @@ void loop_readv(struct loop *loop, struct op *op, int fd, const struct iovec *io
                 uint64_t offset);
 void loop_writev(struct loop *loop, struct op *op, int fd, const struct iovec *iov, unsigned count,
                  uint64_t offset);
+/* write(2) at the file's own position: cheaper than a vector of one. */
+void loop_write(struct loop *loop, struct op *op, int fd, const void *buf, uint32_t len);
 /* datasync: fdatasync instead of fsync. */
 void loop_fsync(struct loop *loop, struct op *op, int fd, bool datasync);
 /* fallocate(2) with its mode bits: discard and write-zeroes. */
