@@ -7,7 +7,6 @@
 #include "virtio/memory/hotplug.h"
 
 #include "virtio/memory/hotplug_memory.h"
-#include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
 
 #include <errno.h>
@@ -16,12 +15,12 @@
 
 #define QUEUE 0
 
-/* Requests in one turn of the loop. */
+/* Requests in one turn of the loop, each of which may give back a piece. */
 #define TURN_MAX 2
 
 /*
- * How much goes back to the host in one turn: page by page a GiB takes 30 to 150 ms, in which the
- * other devices would stand still. Whole blocks only, so with larger ones it is one block.
+ * How much goes back to the host in one turn: page by page a GiB was measured to take 150 ms, in
+ * which the other devices would stand still. Whole blocks only, so with larger ones it is one.
  */
 #define PIECE (16 * MIB)
 
