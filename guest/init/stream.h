@@ -20,6 +20,13 @@
 #define SOAK_PORT_SOURCE 7002 /* the host sends, the guest checks */
 #define SOAK_PORT_ECHO   7003
 
+/* Ports of vsock-serve in the guest (test-vsock.c): it takes a stream, sends one, echoes, or counts
+ * what comes until the other end has sent all and then tells it. */
+#define VSOCK_PORT_SINK   6001
+#define VSOCK_PORT_SOURCE 6002
+#define VSOCK_PORT_ECHO   6003
+#define VSOCK_PORT_COUNT  6004
+
 /* Each connection carries this many words, then the receiver answers one byte and both close. */
 #define SOAK_WORDS (16UL * STREAM_WORDS)
 

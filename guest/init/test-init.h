@@ -22,6 +22,7 @@ extern const struct command system_commands[];
 extern const struct command net_commands[];
 extern const struct command soak_commands[];
 extern const struct command http_commands[];
+extern const struct command vsock_commands[];
 
 /* Records why a command failed, as printf does; returns -1, so that a command can end with it.
    The text goes into the answer's last line, "ERR text". */
