@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_MAX 20000
+#define ANSWER_MAX 4000
 #define PEERS      4
 
 /* More than the answers of all connections in the smallest segments. */
