@@ -62,6 +62,26 @@ static void test_net_rx_burst_comes_whole_and_in_order(void **state)
     net_tear_down(&f);
 }
 
+static void test_net_rx_lone_frames_cost_no_look_behind_them(void **state)
+{
+    struct net_fixture f;
+
+    (void)state;
+    net_set_up(&f, NULL, NET_FEATURES);
+    net_add_buffers(&f, 10, BUFFER);
+    net_kick_settle(&f, NET_RX);
+    net_host_sends(&f, FRAME, 1);
+    net_host_sends(&f, FRAME, 2);
+    fake_loop_complete(f.loop, 0, fake_loop_carry_out(f.loop, 0), false);
+    fake_loop_end_turn(f.loop);
+    net_expect_received(&f, FRAME, 1);
+    expect_nothing_received(&f); /* the second is the parked read's to find */
+    assert_int_equal(parked(&f), 1);
+    fake_loop_settle(f.loop);
+    net_expect_received(&f, FRAME, 2);
+    net_tear_down(&f);
+}
+
 static void test_net_rx_takes_no_kick_a_buffer(void **state)
 {
     struct net_fixture f;
@@ -283,13 +303,13 @@ static void test_net_rx_failing_tap_is_asked_again_after_a_while(void **state)
     (void)state;
     net_set_up(&f, NULL, NET_FEATURES);
     net_add_buffers(&f, 4, BUFFER);
-    fake_tap_fail(-EFAULT);
     net_kick_settle(&f, NET_RX);
+    fake_loop_complete(f.loop, 0, -EFAULT, false);
+    fake_loop_settle(f.loop);
     assert_int_equal(f.metrics->tap_read_fails, 1);
     assert_int_equal(parked(&f), 0);
     assert_int_equal(fake_loop_find(f.loop, FAKE_TIMER)->len, RATE_LIMITER_RETRY_NS);
 
-    fake_tap_fail(0);
     net_host_sends(&f, FRAME, 1);
     fake_loop_complete(f.loop, 0, -ETIME, false);
     fake_loop_settle(f.loop);
@@ -474,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_net_rx_read_is_parked_and_frame_lands_in_buffer),
         cmocka_unit_test(test_net_rx_burst_comes_whole_and_in_order),
+        cmocka_unit_test(test_net_rx_lone_frames_cost_no_look_behind_them),
         cmocka_unit_test(test_net_rx_takes_no_kick_a_buffer),
         cmocka_unit_test(test_net_rx_large_frame_is_spread_over_buffers),
         cmocka_unit_test(test_net_rx_small_frames_after_large_ones_offer_little_room_again),

@@ -62,8 +62,9 @@ struct net_rx {
     struct op op;
     bool reading;  /* the ring has a read of the tap: `iov` is its own */
     bool stopping; /* and it has been asked to end */
+    bool burst;    /* the last look behind a frame found another one */
     bool large;    /* the next frame may be a large one: offer room for it */
-    uint16_t small_frames;
+    uint16_t small_frames, lone_frames;
     uint32_t bytes; /* of the chains held */
     uint32_t
         complete;  /* length of a frame that lies in the chains held, not given back yet; or 0 */

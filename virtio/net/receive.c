@@ -28,6 +28,11 @@
 /* Frames in one turn of the loop. */
 #define TURN_FRAMES_MAX 64
 
+/* A frame that comes alone is the rule for who waits for answers, and to ask the tap for another
+ * one behind it costs a system call in vain. So it is asked only as long as that finds some, and to
+ * find that out behind one frame of so many; else a read is left in the ring at once. */
+#define LONE_FRAMES_MAX 8
+
 static void read_done(struct op *op, int res, bool more);
 static void retry_done(struct op *op, int res, bool more);
 
@@ -320,6 +325,16 @@ static void park(struct net *net, unsigned segments)
                UINT64_MAX);
 }
 
+static bool is_worth_asking(struct net_rx *rx)
+{
+    if (rx->burst)
+        return true;
+    if (++rx->lone_frames < LONE_FRAMES_MAX)
+        return false;
+    rx->lone_frames = 0;
+    return true;
+}
+
 /* Goes for a frame; false if nothing can be done before something happens: a frame, room. */
 static bool get_frame(struct net *net)
 {
@@ -334,7 +349,12 @@ static bool get_frame(struct net *net)
     if (net->tap_gone || !hold_room(net))
         return false;
     segments = offer(net);
+    if (!is_worth_asking(rx)) {
+        park(net, segments);
+        return false;
+    }
     res = tap_read(&net->tap, &rx->iov[rx->first_segment], segments);
+    rx->burst = res > 0;
     if (res == -EAGAIN)
         park(net, segments);
     return took(net, res);

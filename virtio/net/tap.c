@@ -11,8 +11,7 @@
 #include <sys/ioctl.h>
 
 _Static_assert(TAP_OFFLOAD_CSUM == TUN_F_CSUM && TAP_OFFLOAD_TSO4 == TUN_F_TSO4 &&
-                   TAP_OFFLOAD_TSO6 == TUN_F_TSO6 && TAP_OFFLOAD_ECN == TUN_F_TSO_ECN &&
-                   TAP_OFFLOAD_UFO == TUN_F_UFO,
+                   TAP_OFFLOAD_TSO6 == TUN_F_TSO6 && TAP_OFFLOAD_UFO == TUN_F_UFO,
                "the kernel's own bits");
 
 /* Takes the interface; its name is the request's, and what the host made of it in *tap. */

@@ -45,7 +45,6 @@ void tap_close(struct tap *tap);
 #define TAP_OFFLOAD_CSUM 1u
 #define TAP_OFFLOAD_TSO4 2u
 #define TAP_OFFLOAD_TSO6 4u
-#define TAP_OFFLOAD_ECN  8u
 #define TAP_OFFLOAD_UFO  16u
 
 /* The host leaves these to us from now on; without CSUM the others mean nothing. Any thread;
