@@ -255,6 +255,108 @@ static void test_devices_interface_limiter_that_limits_nothing_is_not_shown(void
     assert_int_equal(net_config(f->devices.net[0])->tx_limiter.ops.size, 5);
 }
 
+/* ---- the root ---- */
+
+static int set_pmem(struct fixture *f, const char *id, bool is_root)
+{
+    char name[16];
+    struct pmem_config config = {.id = name, .path = (char[]){"disk"}, .is_root = is_root};
+
+    snprintf(name, sizeof(name), "%s", id);
+    return devices_set_pmem(&f->devices, &config, &f->e);
+}
+
+static void test_devices_root_is_a_drive_or_persistent_memory_but_not_both(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set_drive(f, "a", true), 0);
+    assert_int_equal(set_pmem(f, "p", true), -EEXIST);
+    assert_string_equal(f->e.text, "Attempt to add pmem as a root device while the root device "
+                                   "defined as a block device");
+    assert_int_equal(f->devices.pmem_count, 0);
+    assert_int_equal(set_drive(f, "a", false), 0);
+    assert_int_equal(set_pmem(f, "p", true), 0);
+    assert_int_equal(set_drive(f, "a", true), -EEXIST);
+    assert_string_equal(f->e.text, "Attempt to add block as a root device while the root device "
+                                   "defined as a pmem device");
+    assert_int_equal(set_vhost_user_drive(f, "v", true), -EEXIST);
+    assert_false(drive_is_root(&f->devices.drive[0]));
+    assert_int_equal(set_pmem(f, "p", false), 0);
+    assert_int_equal(set_drive(f, "a", true), 0);
+}
+
+static void test_devices_second_root_pmem_is_refused_but_not_the_same_again(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set_pmem(f, "p", true), 0);
+    assert_int_equal(set_pmem(f, "q", false), 0);
+    assert_int_equal(set_pmem(f, "q", true), -EEXIST);
+    assert_string_equal(f->e.text, "A root pmem device already exist");
+    assert_false(pmem_config(f->devices.pmem[1])->is_root);
+    assert_int_equal(set_pmem(f, "p", true), 0);
+    assert_int_equal(f->devices.pmem_count, 2);
+}
+
+/* ---- the metadata service ---- */
+
+static int set_mmds(struct fixture *f, char **interfaces, size_t count)
+{
+    static const struct mmds_service service;
+    struct mmds_config config = {
+        .address = MMDS_ADDRESS_DEFAULT, .interface = interfaces, .n_interfaces = count};
+
+    return devices_set_mmds(&f->devices, &config, &service, &f->e);
+}
+
+static bool has_mmds(struct fixture *f, const char *id)
+{
+    return fake_net_mmds(devices_find_net(&f->devices, id)) != NULL;
+}
+
+static void test_devices_mmds_is_reached_over_the_interfaces_named_and_no_others(void **state)
+{
+    char a[] = "a", b[] = "b", *both[] = {b, a, b}, *one[] = {b};
+    struct fixture *f = *state;
+
+    assert_int_equal(set_net(f, "a", "t0", 0), 0);
+    assert_int_equal(set_net(f, "b", "t1", 0), 0);
+    assert_int_equal(set_net(f, "c", "t2", 0), 0);
+    assert_int_equal(set_mmds(f, both, 3), 0);
+    assert_true(has_mmds(f, "a") && has_mmds(f, "b") && !has_mmds(f, "c"));
+    assert_int_equal(set_mmds(f, one, 1), 0);
+    assert_true(!has_mmds(f, "a") && has_mmds(f, "b") && !has_mmds(f, "c"));
+}
+
+static void test_devices_mmds_of_an_unknown_interface_is_refused_and_nothing_changed(void **state)
+{
+    char a[] = "a", no[] = "no", *good[] = {a}, *bad[] = {a, no};
+    struct fixture *f = *state;
+
+    assert_int_equal(set_net(f, "a", "t0", 0), 0);
+    assert_int_equal(set_mmds(f, bad, 2), -ENOENT);
+    assert_null(f->devices.mmds);
+    assert_int_equal(set_mmds(f, good, 1), 0);
+    assert_int_equal(set_mmds(f, bad, 2), -ENOENT);
+    assert_true(has_mmds(f, "a"));
+}
+
+static void test_devices_mmds_forgets_an_interface_that_is_set_again(void **state)
+{
+    char a[] = "a", b[] = "b", *both[] = {a, b};
+    struct fixture *f = *state;
+
+    assert_int_equal(set_net(f, "a", "t0", 0), 0);
+    assert_int_equal(set_net(f, "b", "t1", 0), 0);
+    assert_int_equal(set_mmds(f, both, 2), 0);
+    assert_int_equal(set_net(f, "a", "t0", 0), 0);
+    assert_true(!has_mmds(f, "a") && has_mmds(f, "b"));
+    assert_non_null(f->devices.mmds);
+    assert_int_equal(set_net(f, "b", "t1", 0), 0);
+    assert_null(f->devices.mmds); /* nobody reaches it any more */
+}
+
 /* ---- the socket device ---- */
 
 static int set_vsock(struct fixture *f, const char *path)
@@ -336,6 +438,11 @@ int main(void)
         TEST(test_devices_interface_that_fails_when_set_again_is_gone),
         TEST(test_devices_mtu_has_a_least_value),
         TEST(test_devices_interface_limiter_that_limits_nothing_is_not_shown),
+        TEST(test_devices_root_is_a_drive_or_persistent_memory_but_not_both),
+        TEST(test_devices_second_root_pmem_is_refused_but_not_the_same_again),
+        TEST(test_devices_mmds_is_reached_over_the_interfaces_named_and_no_others),
+        TEST(test_devices_mmds_of_an_unknown_interface_is_refused_and_nothing_changed),
+        TEST(test_devices_mmds_forgets_an_interface_that_is_set_again),
         TEST(test_devices_vsock_set_again_takes_its_socket_away_first),
         TEST(test_devices_vsock_that_fails_when_set_again_is_gone),
         TEST(test_devices_vsock_leaves_its_socket_at_the_end),
