@@ -212,6 +212,22 @@ E2E(guest_paused_in_the_middle_of_an_answer_gets_the_rest, LINUX)
     free(want);
 }
 
+E2E(guest_s_driver_starts_anew_and_reads_metadata_again, LINUX | SANITIZER)
+{
+    struct vm *vm = big_vm();
+    const char *device = ask(vm, "ls /sys/bus/virtio/drivers/virtio_net");
+    const char *name = strstr(device, "virtio");
+    CHECK(name != NULL);
+    name = strndup(name, strcspn(name, "\n"));
+    for (int i = 0; i < 5; i++) {
+        check_big(vm, "");
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_net/unbind %s", name);
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_net/bind %s", name);
+        ask(vm, "link eth0 169.254.1.2 255.255.0.0");
+    }
+    check_big(vm, "");
+}
+
 /* ---- a client of others ---------------------------------------------------------------------- */
 
 /* The initrd of the Debian guest, of which only busybox is wanted: it becomes PID 1 as a shell. */
