@@ -166,6 +166,42 @@ E2E(a_hostile_driver_of_a_vhost_user_disk_harms_nobody_else, TINY | SANITIZER | 
     hostile_driver(add_vhost_victim, 0, 1, 2);
 }
 
+/* What a machine shows is what another starts from, the nulls of such a drive included. */
+E2E(a_configuration_with_a_vhost_user_drive_is_a_config_file, TINY)
+{
+    const char *disk = disk_new("disk", 4), *file = e2e_path("config.json");
+    struct server server = server_new("s", disk, (struct vhost_server_options){0});
+    struct vm *first = vm_new(NULL);
+    add_vhost(first, "d", server.socket, WRITEBACK);
+    vm_put(first, "/boot-source",
+           "{\"kernel_image_path\":\"%s\",\"boot_args\":\"tiny=blk dev=0 seed=5\"}",
+           e2e_guest("tiny.elf"));
+    char *shown = json_dumps(vm_get(first, "/vm/config"), JSON_COMPACT);
+    CHECK_INT(files_write(file, shown, strlen(shown)), 0);
+    monitor_end(&first->monitor);
+
+    const char *args[] = {"--config-file", file, NULL};
+    struct vm *second = vm_new(args);
+    vm_expect(second, "BLK ok capacity=8192 sectors=8192 readonly=0\n");
+    vm_exits(second, 0);
+    disk_holds(disk, 0, 4 * SECTORS_PER_MIB, 5);
+}
+
+/* The back end has gone between the configuration and the start: the machine starts without it. */
+E2E(a_back_end_that_dies_before_the_start_costs_only_its_drive, TINY)
+{
+    const char *other = disk_new("other", 2);
+    struct vm *vm = vm_new(NULL);
+    struct server server = server_new("s", disk_new("disk", 1), (struct vhost_server_options){0});
+    disk_fill(other, 0, 2 * SECTORS_PER_MIB, 2);
+    add_vhost(vm, "d", server.socket, "");
+    linux_drive(vm, "other", other, "");
+    server_kill(&server);
+    vm_boot(vm, e2e_guest("tiny.elf"), "tiny=blk dev=1 seed=2 check=1");
+    vm_expect(vm, "BLK ok capacity=4096 sectors=4096 readonly=0\n");
+    vm_exits(vm, 0);
+}
+
 /* ---- requests that are refused --------------------------------------------------------------- */
 
 #define DRIVE "{\"drive_id\":\"d\",\"is_root_device\":false"

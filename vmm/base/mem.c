@@ -15,6 +15,9 @@
 
 #define HUGE_PAGE (2 * MIB)
 
+/* MFD_NOEXEC_SEAL, which not every header has. */
+#define NOEXEC_SEAL 8u
+
 /* Beyond it no physical address exists; the checks against it also keep sums from wrapping. */
 #define ADDRESSES (UINT64_C(1) << 46)
 
@@ -81,22 +84,29 @@ static uint8_t *map_private(struct mem *mem, uint64_t size, enum mem_pages pages
     return aligned(mem);
 }
 
+/* Not to be executed: hosts can insist on that (sysctl vm.memfd_noexec), kernels before 6.3 do not
+ * know it. */
+static int create_file(unsigned flags)
+{
+    int fd = memfd_create("guest-memory", flags | NOEXEC_SEAL);
+
+    return fd < 0 && errno == EINVAL ? memfd_create("guest-memory", flags) : fd;
+}
+
 /*
  * A file in memory of `size` bytes. Its size is sealed: a process that we hand it to could
  * otherwise cut it short under a running guest, and the next access would be SIGBUS.
  */
 int mem_memory_file(uint64_t size, enum mem_pages pages)
 {
-    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    unsigned huge = pages == MEM_PAGES_HUGETLB_2M ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
     struct rlimit limit;
     int fd, rc;
 
     /* A file beyond this limit would be a signal that ends us. */
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
         return -EFBIG;
-    if (pages == MEM_PAGES_HUGETLB_2M)
-        flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-    fd = memfd_create("guest-memory", flags);
+    fd = create_file(MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
     if (fd < 0)
         return -errno;
     if (ftruncate(fd, (off_t)size) == 0 &&
