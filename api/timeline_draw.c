@@ -29,8 +29,7 @@ int timeline_parse(const char *text, size_t len, struct timeline_points *points,
     if (!json_is_array(stages))
         rc = err_set(e, -EPROTO, "The answer is no timeline%s%s", error ? ": " : "",
                      error ? error : "");
-    json_array_foreach(stages, i, stage)
-    {
+    json_array_foreach (stages, i, stage) {
         json_t *name = json_object_get(stage, "name"), *us = json_object_get(stage, "us");
         struct timeline_point *point = &points->points[points->count];
 

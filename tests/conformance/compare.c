@@ -61,13 +61,11 @@ static bool objects_agree(const json_t *expected, const json_t *came, struct dif
     } a = {.in = expected}, b = {.in = came};
     const char *key;
     json_t *value;
-    json_object_foreach(a.out, key, value)
-    {
+    json_object_foreach (a.out, key, value) {
         if (!child_agrees(key, value, json_object_get(came, key), d))
             return false;
     }
-    json_object_foreach(b.out, key, value)
-    {
+    json_object_foreach (b.out, key, value) {
         if (!json_object_get(expected, key))
             return child_agrees(key, NULL, value, d);
     }
@@ -153,8 +151,7 @@ static json_t *normalised(const json_t *answer, const json_t *unordered)
     json_t *pointer, *parent;
     const char *name;
     size_t i;
-    json_array_foreach(unordered, i, pointer)
-    {
+    json_array_foreach (unordered, i, pointer) {
         json_t *array = at_pointer(copy, json_string_value(pointer), &parent, &name);
         if (json_is_array(array))
             sort_array(array);
@@ -171,8 +168,7 @@ json_t *compare_patched(const json_t *answer, const json_t *pointers)
     } list = {.in = pointers};
     const char *pointer, *name;
     json_t *value, *parent;
-    json_object_foreach(list.out, pointer, value)
-    {
+    json_object_foreach (list.out, pointer, value) {
         at_pointer(copy, pointer, &parent, &name);
         if (json_is_object(parent))
             json_object_set(parent, name, value);
@@ -185,8 +181,7 @@ static void add_usual_headers(json_t *answer, const json_t *usual)
 {
     size_t i;
     json_t *inner;
-    json_array_foreach(json_object_get(answer, "answers"), i, inner)
-    {
+    json_array_foreach (json_object_get(answer, "answers"), i, inner) {
         add_usual_headers(inner, usual);
     }
     json_t *status = json_object_get(answer, "status");
@@ -256,16 +251,14 @@ static bool parts_agree(const char *where, json_t *expected, json_t *came, struc
     bool agree = true;
     const char *part;
     json_t *value;
-    json_object_foreach(expected, part, value)
-    {
+    json_object_foreach (expected, part, value) {
         json_t *other = json_object_get(came, part);
         if (!strcmp(part, "answers") && json_is_array(other))
             agree &= lists_agree(value, other, report);
         else
             agree &= part_agrees(where, part, value, other, report);
     }
-    json_object_foreach(came, part, value)
-    {
+    json_object_foreach (came, part, value) {
         if (!json_object_get(expected, part))
             agree &= part_agrees(where, part, NULL, value, report);
     }

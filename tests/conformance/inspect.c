@@ -70,8 +70,7 @@ static bool asks_for(const json_t *what, const char *word)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(what, "report"), i, item)
-    {
+    json_array_foreach (json_object_get(what, "report"), i, item) {
         if (!strcmp(json_string_value(item), word))
             return true;
     }
@@ -100,8 +99,7 @@ static void collect_keys(json_t *object, const char *prefix, json_t *keys)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value)
-    {
+    json_object_foreach (object, key, value) {
         char *path = text_format("%s%s%s", prefix, *prefix ? "." : "", key);
         if (json_is_object(value) && json_object_size(value))
             collect_keys(value, path, keys);
@@ -164,8 +162,7 @@ static json_t *which_contained(const json_t *needles, const struct text *t)
     json_t *found = json_object();
     size_t i;
     json_t *needle;
-    json_array_foreach(needles, i, needle)
-    {
+    json_array_foreach (needles, i, needle) {
         const char *s = json_string_value(needle);
         json_object_set_new(found, s, json_boolean(text_contains(t, s)));
     }

@@ -48,8 +48,7 @@ static bool covers(const json_t *entry, size_t number)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(entry, "steps"), i, item)
-    {
+    json_array_foreach (json_object_get(entry, "steps"), i, item) {
         json_t *first = json_is_array(item) ? json_array_get(item, 0) : item;
         json_t *last = json_is_array(item) ? json_array_get(item, 1) : item;
         if ((json_int_t)number >= json_integer_value(first) &&
@@ -63,8 +62,7 @@ static const json_t *find(const json_t *list, const char *scenario, size_t numbe
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach (list, i, entry) {
         if (names(entry, scenario) && covers(entry, number))
             return entry;
     }
@@ -75,8 +73,7 @@ const char *lists_scenario_pending(const struct lists *lists, const char *scenar
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(lists->pending, i, entry)
-    {
+    json_array_foreach (lists->pending, i, entry) {
         if (names(entry, scenario) && !json_object_get(entry, "steps"))
             return string_of(entry, "reason");
     }
@@ -113,8 +110,7 @@ static bool check_entry(json_t *entry, const char *scenario, size_t steps, bool 
         text_printf(why, "a difference in %s names no steps or no answer\n", scenario);
         good = false;
     }
-    json_array_foreach(json_object_get(entry, "steps"), i, item)
-    {
+    json_array_foreach (json_object_get(entry, "steps"), i, item) {
         json_t *last = json_is_array(item) ? json_array_get(item, 1) : item;
         if (json_integer_value(last) < 1 || json_integer_value(last) > (json_int_t)steps) {
             text_printf(why, "%s has no step %lld\n", scenario,
@@ -132,13 +128,11 @@ bool lists_check_scenario(const struct lists *lists, const char *scenario, size_
     bool good = true;
     size_t i;
     json_t *entry;
-    json_array_foreach(lists->pending, i, entry)
-    {
+    json_array_foreach (lists->pending, i, entry) {
         if (names(entry, scenario))
             good &= check_entry(entry, scenario, steps, false, why);
     }
-    json_array_foreach(lists->differences, i, entry)
-    {
+    json_array_foreach (lists->differences, i, entry) {
         if (names(entry, scenario))
             good &= check_entry(entry, scenario, steps, true, why);
     }
@@ -150,8 +144,7 @@ static bool all_used(const json_t *list, const char *name, struct text *why)
     bool good = true;
     size_t i;
     json_t *entry;
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach (list, i, entry) {
         if (!json_object_get(entry, "used")) {
             const char *scenario = string_of(entry, "scenario");
             text_printf(why, "%s names a scenario that does not exist: %s\n", name,

@@ -106,16 +106,14 @@ static bool make_contents(struct places *p, const json_t *setup, struct text *wh
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(setup, "dirs"), i, item)
-    {
+    json_array_foreach (json_object_get(setup, "dirs"), i, item) {
         char *path = text_format("%s/%s", p->dir, json_string_value(item));
         bool good = mkdir(path, 0755) == 0 || complain(why, "make", path);
         free(path);
         if (!good)
             return false;
     }
-    json_array_foreach(json_object_get(setup, "files"), i, item)
-    {
+    json_array_foreach (json_object_get(setup, "files"), i, item) {
         if (!make_file(p, item, why))
             return false;
     }
@@ -179,8 +177,7 @@ void places_join(struct text *out, const json_t *value)
     json_t *item;
     if (json_is_string(value))
         text_append(out, json_string_value(value), json_string_length(value));
-    json_array_foreach(value, i, item)
-    {
+    json_array_foreach (value, i, item) {
         const json_t *repeat = json_object_get(item, "repeat");
         json_int_t times = repeat ? json_integer_value(json_object_get(item, "times")) : 1;
         for (; times > 0; times--)

@@ -69,8 +69,7 @@ static bool add_scenarios(struct program *p, json_t *file, const char *name)
 {
     size_t i;
     json_t *json;
-    json_array_foreach(json_object_get(file, "scenarios"), i, json)
-    {
+    json_array_foreach (json_object_get(file, "scenarios"), i, json) {
         if (p->n_scenarios == SCENARIOS_MAX)
             return false;
         p->scenarios[p->n_scenarios++] =

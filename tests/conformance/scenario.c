@@ -160,8 +160,7 @@ static void run_steps(struct run *r)
         text_puts(&r->details, "    the monitor could not be started\n");
     size_t i;
     json_t *step;
-    json_array_foreach(json_object_get(json, "steps"), i, step)
-    {
+    json_array_foreach (json_object_get(json, "steps"), i, step) {
         run_step(r, i + 1, step);
     }
     stage_clear(&r->stage);

@@ -173,8 +173,7 @@ static void send_raw(int fd, const json_t *value)
     if (json_is_array(value)) {
         size_t i;
         json_t *item;
-        json_array_foreach(value, i, item)
-        {
+        json_array_foreach (value, i, item) {
             json_int_t pause = json_integer_value(json_object_get(item, "pause_ms"));
             if (pause)
                 clock_sleep(pause);
@@ -313,8 +312,7 @@ static void title_of_run(struct text *out, const json_t *run)
     size_t i;
     json_t *arg;
     text_puts(out, "run");
-    json_array_foreach(json_object_get(run, "args"), i, arg)
-    {
+    json_array_foreach (json_object_get(run, "args"), i, arg) {
         text_printf(out, " %s", json_string_value(arg));
     }
 }

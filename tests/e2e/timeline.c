@@ -13,8 +13,7 @@ static long long stage(struct vm *vm, const char *name)
     long long us = -1;
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(timeline, "stages"), i, item)
-    {
+    json_array_foreach (json_object_get(timeline, "stages"), i, item) {
         if (!strcmp(json_string_value(json_object_get(item, "name")), name))
             us = json_integer_value(json_object_get(item, "us"));
     }
