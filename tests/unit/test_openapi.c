@@ -8,17 +8,15 @@
 #include "tests/support/fake_loop.h"
 #include "tests/unit/fake_devices.h"
 #include "tests/unit/fake_machine.h"
+#include "tests/unit/openapi_doc.h"
 #include "tests/unit/routes_fixture.h"
 #include "tests/unit/unit.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define JSON_BODY "content", "application/json"
-
-static json_t *doc;
 
 /* The operation that is being looked at, for messages. */
 static char where[200];
@@ -30,8 +28,8 @@ static int load(void **state)
     json_error_t error;
 
     (void)state;
-    doc = json_load_file(MAYFLY_SOURCE "/api/openapi.json", JSON_REJECT_DUPLICATES, &error);
-    if (!doc)
+    openapi_doc = json_load_file(MAYFLY_SOURCE "/api/openapi.json", JSON_REJECT_DUPLICATES, &error);
+    if (!openapi_doc)
         fail_msg("openapi.json: %s at line %d", error.text, error.line);
     return 0;
 }
@@ -39,53 +37,8 @@ static int load(void **state)
 static int unload(void **state)
 {
     (void)state;
-    json_decref(doc);
+    json_decref(openapi_doc);
     return 0;
-}
-
-/* ---- walking the description ---- */
-
-#define at(node, ...) at_names(node, (const char *const[]){__VA_ARGS__, NULL})
-
-/* The member of a member of ... `node`; NULL = there is none. */
-static json_t *at_names(json_t *node, const char *const *names)
-{
-    for (; node && *names; names++)
-        node = json_object_get(node, *names);
-    return node;
-}
-
-/* What the node refers to, "#/components/<kind>/<name>"; the node itself when it refers to
- * nothing. */
-static json_t *resolve(json_t *node)
-{
-    const char *ref = json_string_value(json_object_get(node, "$ref"));
-    char *copy, *rest;
-
-    if (!ref)
-        return node;
-    rest = copy = strdup(ref);
-    node = doc;
-    strsep(&rest, "/");
-    while (node && rest)
-        node = json_object_get(node, strsep(&rest, "/"));
-    free(copy);
-    if (!node)
-        fail_msg("%s: %s is nowhere", where, ref);
-    return node;
-}
-
-/* The schema behind references, and behind the one that a nullable one is made of. */
-static json_t *bare(json_t *schema)
-{
-    json_t *inner = json_array_get(json_object_get(schema, "allOf"), 0);
-
-    return resolve(inner ? inner : schema);
-}
-
-static bool flag(json_t *node, const char *name)
-{
-    return json_is_true(json_object_get(node, name));
 }
 
 static void name_row(const struct route *route, char *path, size_t room)
@@ -111,119 +64,17 @@ static json_t *operation_of(const struct route *route)
 
     name_row(route, path, sizeof(path));
     if (!route->has_id)
-        return at(doc, "paths", path, method_names[route->method]);
-    json_object_foreach(json_object_get(doc, "paths"), name, found)
-    {
+        return at(openapi_doc, "paths", path, method_names[route->method]);
+    json_object_foreach (json_object_get(openapi_doc, "paths"), name, found) {
         if (strncmp(name, path, strlen(path)) == 0)
             return json_object_get(found, method_names[route->method]);
     }
     return NULL;
 }
 
-/* ---- values and schemas ---- */
-
-static bool fits(json_t *value, json_t *schema);
-
-static bool fits_one(json_t *value, json_t *schemas)
-{
-    unsigned count = 0;
-    json_t *schema;
-    size_t i;
-
-    json_array_foreach(schemas, i, schema) count += fits(value, schema);
-    return count == 1;
-}
-
-static bool is_listed(json_t *value, json_t *list)
-{
-    json_t *one;
-    size_t i;
-
-    json_array_foreach(list, i, one)
-    {
-        if (json_equal(one, value))
-            return true;
-    }
-    return false;
-}
-
-static bool has_type(json_t *value, const char *type)
-{
-    return !type || (strcmp(type, "object") == 0 && json_is_object(value)) ||
-           (strcmp(type, "array") == 0 && json_is_array(value)) ||
-           (strcmp(type, "string") == 0 && json_is_string(value)) ||
-           (strcmp(type, "boolean") == 0 && json_is_boolean(value)) ||
-           (strcmp(type, "integer") == 0 && json_is_integer(value));
-}
-
-static bool is_in_range(json_t *value, json_t *schema)
-{
-    json_t *min = json_object_get(schema, "minimum"), *max = json_object_get(schema, "maximum");
-
-    return (!min || json_integer_value(value) >= json_integer_value(min)) &&
-           (!max || json_integer_value(value) <= json_integer_value(max));
-}
-
-static bool object_fits(json_t *value, json_t *schema)
-{
-    json_t *properties = json_object_get(schema, "properties"), *member, *property, *name;
-    json_t *others = json_object_get(schema, "additionalProperties");
-    const char *key;
-    size_t i;
-
-    json_array_foreach(json_object_get(schema, "required"), i, name)
-    {
-        if (!json_object_get(value, json_string_value(name)))
-            return false;
-    }
-    json_object_foreach(value, key, member)
-    {
-        property = json_object_get(properties, key);
-        if (!property && json_is_object(others))
-            property = others;
-        if (property ? !fits(member, property) : json_is_false(others))
-            return false;
-    }
-    return true;
-}
-
-static bool array_fits(json_t *value, json_t *items)
-{
-    json_t *item;
-    size_t i;
-
-    json_array_foreach(value, i, item)
-    {
-        if (items && !fits(item, items))
-            return false;
-    }
-    return true;
-}
-
-/* What this file uses of JSON Schema as OpenAPI 3.0 has it. */
-static bool fits(json_t *value, json_t *schema)
-{
-    bool nullable = flag(schema, "nullable");
-
-    schema = bare(schema);
-    if (json_is_null(value))
-        return nullable || flag(schema, "nullable");
-    if (json_object_get(schema, "oneOf"))
-        return fits_one(value, json_object_get(schema, "oneOf"));
-    if (json_object_get(schema, "enum") && !is_listed(value, json_object_get(schema, "enum")))
-        return false;
-    if (!has_type(value, json_string_value(json_object_get(schema, "type"))))
-        return false;
-    if (json_is_integer(value))
-        return is_in_range(value, schema);
-    if (json_is_object(value))
-        return object_fits(value, schema);
-    return !json_is_array(value) || array_fits(value, json_object_get(schema, "items"));
-}
-
 static void assert_fits(json_t *value, json_t *schema, const char *what)
 {
-    if (!fits(value, schema))
+    if (!openapi_fits(value, schema))
         fail_msg("%s: %s does not fit its schema", where, what);
 }
 
@@ -233,7 +84,7 @@ static void check_examples(json_t *holder)
     json_t *content = at(holder, JSON_BODY), *example;
     const char *name;
 
-    json_object_foreach(json_object_get(content, "examples"), name, example)
+    json_object_foreach (json_object_get(content, "examples"), name, example)
         assert_fits(json_object_get(example, "value"), json_object_get(content, "schema"), name);
 }
 
@@ -261,7 +112,7 @@ static void check_operation(const struct route *route, json_t *operation)
         fail_msg("%s: the phase is %s", where, phase_name(route->phase));
     if (route->has_id != (json_array_size(json_object_get(operation, "parameters")) == 1))
         fail_msg("%s: one parameter for the id", where);
-    if (flag(operation, "x-mayfly-not-yet") != (route->act == NULL))
+    if (openapi_flag(operation, "x-mayfly-not-yet") != (route->act == NULL))
         fail_msg("%s: is it supported or not?", where);
     if (!json_is_string(json_object_get(operation, "summary")) ||
         !json_is_string(json_object_get(operation, "operationId")))
@@ -303,10 +154,8 @@ static void test_openapi_every_operation_has_a_row_and_its_own_id(void **state)
     const char *path_name, *method;
 
     (void)state;
-    json_object_foreach(json_object_get(doc, "paths"), path_name, path)
-    {
-        json_object_foreach(path, method, operation)
-        {
+    json_object_foreach (json_object_get(openapi_doc, "paths"), path_name, path) {
+        json_object_foreach (path, method, operation) {
             const char *id = json_string_value(json_object_get(operation, "operationId"));
 
             if (!has_row(operation))
@@ -325,11 +174,10 @@ static void test_openapi_additions_are_marked(void **state)
     const char *path_name, *method;
 
     (void)state;
-    json_object_foreach(json_object_get(doc, "paths"), path_name, path)
-    {
-        json_object_foreach(path, method, operation)
-        {
-            if (flag(operation, "x-mayfly-addition") != (strcmp(path_name, "/timeline") == 0))
+    json_object_foreach (json_object_get(openapi_doc, "paths"), path_name, path) {
+        json_object_foreach (path, method, operation) {
+            if (openapi_flag(operation, "x-mayfly-addition") !=
+                (strcmp(path_name, "/timeline") == 0))
                 fail_msg("%s %s: an addition or not?", method, path_name);
         }
     }
@@ -389,7 +237,7 @@ static void compare_names(json_t *property, const struct schema_member *member)
     for (size_t i = 0; i < member->names->count; i++) {
         json_t *name = json_string(member->names->names[i]);
 
-        if (!is_listed(name, names))
+        if (!openapi_is_listed(name, names))
             fail_msg("%s: %s may be %s", where, member->name, member->names->names[i]);
         json_decref(name);
     }
@@ -398,11 +246,11 @@ static void compare_names(json_t *property, const struct schema_member *member)
 static void compare_member(json_t *property, const struct schema_member *member)
 {
     const char *type = type_name(member);
-    const char *described = json_string_value(json_object_get(bare(property), "type"));
+    const char *described = json_string_value(json_object_get(openapi_bare(property), "type"));
 
-    if (!!(member->rules & SCHEMA_NULLABLE) != flag(property, "nullable"))
+    if (!!(member->rules & SCHEMA_NULLABLE) != openapi_flag(property, "nullable"))
         fail_msg("%s: %s may be null, or not?", where, member->name);
-    if (!!(member->rules & SCHEMA_HIDDEN) != flag(property, "x-mayfly-addition"))
+    if (!!(member->rules & SCHEMA_HIDDEN) != openapi_flag(property, "x-mayfly-addition"))
         fail_msg("%s: %s is an addition, or not?", where, member->name);
     if (type && (!described || strcmp(type, described) != 0))
         fail_msg("%s: %s is of type %s", where, member->name, type);
@@ -411,14 +259,14 @@ static void compare_member(json_t *property, const struct schema_member *member)
     if (member->type == SCHEMA_NAMES)
         compare_names(property, member);
     if (member->type == SCHEMA_OBJECT)
-        compare_table(bare(property), member->object);
+        compare_table(openapi_bare(property), member->object);
 }
 
 static void compare_table(json_t *schema, const struct schema *table)
 {
     json_t *properties = json_object_get(schema, "properties"), *name;
     json_t *required = json_object_get(schema, "required");
-    bool open = flag(schema, "additionalProperties");
+    bool open = openapi_flag(schema, "additionalProperties");
 
     if (open != table->lets_unknown)
         fail_msg("%s: %s ignores unknown members, or not?", where, table->name);
@@ -432,7 +280,7 @@ static void compare_table(json_t *schema, const struct schema *table)
             fail_msg("%s: %s has a member %s", where, table->name, member->name);
         compare_member(property, member);
         name = json_string(member->name);
-        if (!!(member->rules & SCHEMA_REQUIRED) != is_listed(name, required))
+        if (!!(member->rules & SCHEMA_REQUIRED) != openapi_is_listed(name, required))
             fail_msg("%s: %s is required, or not?", where, member->name);
         json_decref(name);
     }
@@ -448,7 +296,8 @@ static void test_openapi_schemas_of_bodies_are_the_tables(void **state)
 
         if (!routes[i].schema)
             continue;
-        compare_table(bare(at(operation, "requestBody", JSON_BODY, "schema")), routes[i].schema);
+        compare_table(openapi_bare(at(operation, "requestBody", JSON_BODY, "schema")),
+                      routes[i].schema);
         count++;
     }
     assert_true(count > 15);
@@ -482,15 +331,14 @@ static void test_openapi_examples_of_bodies_are_read_and_show_every_member(void 
         const char *name;
 
         check_examples(body);
-        json_object_foreach(at(body, JSON_BODY, "examples"), name, example)
-        {
+        json_object_foreach (at(body, JSON_BODY, "examples"), name, example) {
             if (routes[i].schema)
                 read_example(&routes[i], json_object_get(example, "value"), name);
             json_object_update(shown, json_object_get(example, "value"));
         }
-        json_object_foreach(json_object_get(bare(at(body, JSON_BODY, "schema")), "properties"),
-                            name, property)
-        {
+        json_object_foreach (
+            json_object_get(openapi_bare(at(body, JSON_BODY, "schema")), "properties"), name,
+            property) {
             if (!json_object_get(shown, name))
                 fail_msg("%s: no example has %s", where, name);
         }
@@ -505,8 +353,9 @@ static void test_openapi_examples_of_answers_fit_their_schemas(void **state)
 
     (void)state;
     for (size_t i = 0; i < routes_count; i++) {
-        json_object_foreach(json_object_get(operation_of(&routes[i]), "responses"), status,
-                            response) check_examples(resolve(response));
+        json_object_foreach (json_object_get(operation_of(&routes[i]), "responses"), status,
+                             response)
+            check_examples(openapi_resolve(response));
     }
 }
 
@@ -517,11 +366,14 @@ static void look_for_references(json_t *node, json_t *used)
     size_t i;
 
     if (ref) {
-        resolve(node);
+        if (!openapi_resolve(node))
+            fail_msg("%s is nowhere", ref);
         json_object_set_new(used, ref, json_true());
     }
-    json_object_foreach(node, name, member) look_for_references(member, used);
-    json_array_foreach(node, i, member) look_for_references(member, used);
+    json_object_foreach (node, name, member)
+        look_for_references(member, used);
+    json_array_foreach (node, i, member)
+        look_for_references(member, used);
 }
 
 static void test_openapi_refers_to_what_is_there_and_to_all_of_it(void **state)
@@ -531,11 +383,9 @@ static void test_openapi_refers_to_what_is_there_and_to_all_of_it(void **state)
     char ref[100];
 
     (void)state;
-    look_for_references(doc, used);
-    json_object_foreach(json_object_get(doc, "components"), kind_name, kind)
-    {
-        json_object_foreach(kind, name, component)
-        {
+    look_for_references(openapi_doc, used);
+    json_object_foreach (json_object_get(openapi_doc, "components"), kind_name, kind) {
+        json_object_foreach (kind, name, component) {
             snprintf(ref, sizeof(ref), "#/components/%s/%s", kind_name, name);
             if (!json_object_get(used, ref))
                 fail_msg("%s is not used", ref);
@@ -635,7 +485,7 @@ static void test_openapi_refusals_fit_their_schema(void **state)
 
     assert_int_equal(ask(f, "PUT", "/actions", "{}"), 400);
     answer = json_loads(f->response.body, 0, NULL);
-    assert_fits(answer, at(doc, "components", "responses", "Refused", JSON_BODY, "schema"),
+    assert_fits(answer, at(openapi_doc, "components", "responses", "Refused", JSON_BODY, "schema"),
                 f->response.body);
     json_decref(answer);
 }
