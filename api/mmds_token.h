@@ -5,11 +5,11 @@
  * id, so that nothing need be remembered of it, and no other instance, process or restored clone
  * takes it. As text it is 48 characters of base64: nonce, sealed time, tag.
  *
- * The cipher is BearSSL's (libbearssl, 8 KiB of the static program): constant-time code without
- * allocations, initialisation or system calls, so that it never blocks the loop. The kernel's
- * AF_ALG is not everywhere (CONFIG_CRYPTO_USER_API_AEAD), loads modules when first used, and would
- * be four system calls a token that a jail must allow; libcrypto is two megabytes; nettle is 45 KiB
- * and picks its routines in a constructor, which every start would pay for.
+ * The cipher is BearSSL's: constant-time code without allocations, initialisation or system calls,
+ * so that it never blocks the loop. It adds 8 KiB to a static program; the same from nettle adds
+ * 44, and a constructor that every start would pay for; from libcrypto 4 MiB. The kernel's AF_ALG
+ * is not everywhere (CONFIG_CRYPTO_USER_API_AEAD), may load modules when first used, and takes
+ * several system calls a token, which a jail would have to allow.
  *
  * Loop thread, machine lock held.
  */
