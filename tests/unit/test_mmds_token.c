@@ -43,7 +43,7 @@ static void test_mmds_token_holds_until_it_ends(void **state)
     mmds_tokens_destroy(NULL);
 }
 
-static void test_mmds_token_of_another_process_or_instance_is_refused(void **state)
+static void test_mmds_token_of_another_process_is_refused(void **state)
 {
     struct mmds_tokens *tokens = tokens_of("vm"), *other = tokens_of("vm");
     char text[MMDS_TOKEN_LEN + 1];
@@ -103,7 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mmds_token_holds_until_it_ends),
-        cmocka_unit_test(test_mmds_token_of_another_process_or_instance_is_refused),
+        cmocka_unit_test(test_mmds_token_of_another_process_is_refused),
         cmocka_unit_test(test_mmds_token_with_any_bit_changed_is_refused),
         cmocka_unit_test(test_mmds_token_of_the_wrong_form_is_refused),
     };
