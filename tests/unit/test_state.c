@@ -20,6 +20,9 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/pit.h"
 #include "vmm/legacy/serial.h"
+#include "vmm/snapshot/mem_map.h"
+#include "vmm/snapshot/vcpu_parts_x86_64.h"
+#include "vmm/snapshot/vm_state.h"
 
 #include <errno.h>
 #include <string.h>
@@ -271,7 +274,14 @@ static const struct known_state known[] = {
     {&net_state_desc, 1, 0x96fbe3aa},         {&i8042_state_desc, 1, 0x775c847b},
     {&pit_state_desc, 1, 0x65fbbe11},         {&balloon_state_desc, 1, 0xcc1a6a1b},
     {&pmem_state_desc, 1, 0x2958b4e0},        {&vsock_state_desc, 1, 0xfe541d05},
-    {&hotplug_state_desc, 1, 0xafb376e3},
+    {&hotplug_state_desc, 1, 0xafb376e3},     {&vcpu_clock_desc, 1, 0x83adcfb2},
+    {&vcpu_sregs_desc, 1, 0x37b6ce02},        {&vcpu_regs_desc, 1, 0xb9e8156e},
+    {&vcpu_xcrs_desc, 1, 0xb86be738},         {&vcpu_debug_desc, 1, 0x619111c4},
+    {&vcpu_lapic_desc, 1, 0xefc5116a},        {&vcpu_events_desc, 1, 0x6f2bbbc7},
+    {&vcpu_mp_state_desc, 1, 0x4ba302ce},     {&vcpu_cpuid_desc, 1, 0xb0243810},
+    {&vcpu_msr_desc, 1, 0xc151e474},          {&vm_pic_desc, 1, 0x3de181db},
+    {&vm_ioapic_desc, 1, 0x30e1a2a5},         {&vm_clock_desc, 1, 0x9b9e0f80},
+    {&mem_map_desc, 1, 0xcbada4d2},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)

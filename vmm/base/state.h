@@ -35,8 +35,10 @@ struct state_desc {
     uint32_t count;
 };
 
+/* unsigned long long: what the kernel's own structs are made of. */
 #define STATE_TYPE_SIZE(x)                                                                         \
-    _Generic((x), uint8_t : 1, uint16_t : 2, uint32_t : 4, uint64_t : 8, int64_t : 8)
+    _Generic((x), uint8_t : 1, uint16_t : 2, uint32_t : 4, uint64_t : 8, int64_t : 8,              \
+             unsigned long long : 8)
 
 /* clang-format off */
 #define STATE_ROW(type, member, flag) \

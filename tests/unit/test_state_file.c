@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tests of vmm/snapshot/state_file.c, crc64.c and mem_map.c: the golden file, made by another
+ * program after FORMAT.md, is what the writer writes and the reader reads; whatever is wrong with a
+ * file is refused by a sentence.
+ */
+#include "tests/unit/unit.h"
+#include "vmm/snapshot/crc64.h"
+#include "vmm/snapshot/mem_map.h"
+#include "vmm/snapshot/state_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GOLDEN MAYFLY_SOURCE "/tests/unit/golden/state-1.0.bin"
+
+/* Offsets of the format. */
+#define AT_MAJOR        8
+#define AT_MINOR        10
+#define AT_ARCHITECTURE 14
+#define AT_SECTIONS     16
+#define AT_ZERO         20
+#define AT_LEN          24
+#define HEADER          32
+#define SECTION_INDEX   16
+#define SECTION_VERSION 20
+#define SECTION_PRINT   24
+#define SECTION_LEN     28
+
+struct sample {
+    uint64_t number;
+    uint16_t small;
+    uint8_t bytes[6];
+};
+
+static const struct state_field sample_fields[] = {
+    STATE_FIELD(struct sample, number),
+    STATE_FIELD(struct sample, small),
+    STATE_ARRAY(struct sample, bytes),
+};
+static const struct state_desc sample_desc = STATE_DESC("sample", 7, struct sample, sample_fields);
+
+static struct sample sample_of(uint64_t number)
+{
+    struct sample sample = {.number = number, .small = (uint16_t)number};
+
+    for (unsigned i = 0; i < sizeof(sample.bytes); i++)
+        sample.bytes[i] = (uint8_t)(number + i);
+    return sample;
+}
+
+struct file {
+    uint8_t bytes[4096];
+    size_t len;
+};
+
+static int write_samples(struct state_writer *w, struct file *file, size_t room, struct err *e)
+{
+    const struct sample first = sample_of(0x1122334455660011),
+                        three[] = {sample_of(0x20), sample_of(0x30), sample_of(0x40)};
+
+    state_writer_begin(w, file->bytes, room);
+    state_write(w, &sample_desc, 0, &first, 1);
+    state_write(w, &sample_desc, 1, three, 3);
+    state_write(w, &sample_desc, 2, NULL, 0);
+    state_write_bytes(w, "blob", 5, "\x01\x02\x03", 3);
+    state_write_text(w, "path", 0, "/tmp/root.img");
+    state_write_text(w, "path", 1, NULL);
+    state_write_text(w, "path", 2, "");
+    return state_writer_end(w, &file->len, e);
+}
+
+static struct file golden(void)
+{
+    FILE *f = fopen(GOLDEN, "rb");
+    struct file file;
+
+    assert_non_null(f);
+    file.len = fread(file.bytes, 1, sizeof(file.bytes), f);
+    fclose(f);
+    assert_in_range(file.len, 100, sizeof(file.bytes) - 1);
+    return file;
+}
+
+/* Makes length and checksum right again after a change. */
+static void seal(struct file *file)
+{
+    uint64_t len = file->len, crc;
+
+    memcpy(file->bytes + AT_LEN, &len, sizeof(len));
+    crc = crc64(0, file->bytes, file->len - sizeof(crc));
+    memcpy(file->bytes + file->len - sizeof(crc), &crc, sizeof(crc));
+}
+
+static void put16(struct file *file, size_t at, uint16_t value)
+{
+    memcpy(file->bytes + at, &value, sizeof(value));
+    seal(file);
+}
+
+static void put32(struct file *file, size_t at, uint32_t value)
+{
+    memcpy(file->bytes + at, &value, sizeof(value));
+    seal(file);
+}
+
+static void expect_refused(const struct file *file, const char *sentence)
+{
+    struct state_reader r;
+    struct err e = {0};
+
+    assert_int_equal(state_reader_begin(&r, file->bytes, file->len, &e), -EINVAL);
+    if (!strstr(e.text, sentence))
+        fail_msg("\"%s\" does not say \"%s\"", e.text, sentence);
+}
+
+static void begin(struct state_reader *r, const struct file *file)
+{
+    struct err e = {0};
+
+    if (state_reader_begin(r, file->bytes, file->len, &e))
+        fail_msg("%s", e.text);
+}
+
+/* ---- the checksum ---- */
+
+static void test_crc64_of_check_string_is_that_of_jones(void **state)
+{
+    (void)state;
+    assert_true(crc64(0, "123456789", 9) == UINT64_C(0xe9c6d914c4b8d9ca));
+    assert_true(crc64(crc64(0, "1234", 4), "56789", 5) == UINT64_C(0xe9c6d914c4b8d9ca));
+}
+
+static void test_crc64_over_file_with_its_checksum_is_zero(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    assert_true(crc64(0, file.bytes, file.len) == 0);
+}
+
+/* ---- the golden file ---- */
+
+static void test_writer_writes_golden_file(void **state)
+{
+    struct file file = {{0}, 0}, expected = golden();
+    struct state_writer w;
+
+    (void)state;
+    memset(file.bytes, 0xee, sizeof(file.bytes)); /* padding is written, not found */
+    assert_int_equal(write_samples(&w, &file, sizeof(file.bytes), NULL), 0);
+
+    assert_int_equal(file.len, expected.len);
+    assert_memory_equal(file.bytes, expected.bytes, file.len);
+}
+
+static void test_reader_reads_golden_file(void **state)
+{
+    struct file file = golden();
+    struct sample sample, three[3], expected = sample_of(0x1122334455660011);
+    struct state_reader r;
+    const void *bytes;
+    const char *text;
+    uint32_t count;
+    size_t len;
+
+    (void)state;
+    begin(&r, &file);
+    assert_int_equal(r.major, 1);
+    assert_int_equal(r.minor, 0);
+    assert_int_equal(state_read(&r, &sample_desc, 0, &sample, NULL), 0);
+    assert_memory_equal(&sample, &expected, sizeof(sample));
+    assert_int_equal(state_read_array(&r, &sample_desc, 1, three, 3, &count, NULL), 0);
+    assert_int_equal(count, 3);
+    expected = sample_of(0x40);
+    assert_memory_equal(&three[2], &expected, sizeof(expected));
+    assert_int_equal(state_read_array(&r, &sample_desc, 2, three, 3, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(state_read_bytes(&r, "blob", 5, &bytes, &len, NULL), 0);
+    assert_int_equal(len, 3);
+    assert_memory_equal(bytes, "\x01\x02\x03", 3);
+    assert_int_equal(state_read_text(&r, "path", 0, &text, NULL), 0);
+    assert_string_equal(text, "/tmp/root.img");
+    assert_int_equal(state_read_text(&r, "path", 1, &text, NULL), 0);
+    assert_null(text);
+    assert_int_equal(state_read_text(&r, "path", 2, &text, NULL), 0);
+    assert_string_equal(text, "");
+    assert_int_equal(state_reader_end(&r, NULL), 0);
+}
+
+/* A tool that puts another path of the same length into a file, and a new checksum behind it. */
+static void test_reader_takes_path_replaced_in_place(void **state)
+{
+    struct file file = golden();
+    uint8_t *path = memmem(file.bytes, file.len, "/tmp/root.img", 13);
+    struct state_reader r;
+    const char *text = NULL;
+
+    (void)state;
+    assert_non_null(path);
+    memcpy(path, "/tmp/copy.img", 13);
+    seal(&file);
+
+    begin(&r, &file);
+    for (unsigned i = 0; i < 4; i++)
+        state_reader_skip(&r);
+    assert_int_equal(state_read_text(&r, "path", 0, &text, NULL), 0);
+    assert_string_equal(text, "/tmp/copy.img");
+}
+
+/* ---- the writer's limits ---- */
+
+static void test_writer_without_room_writes_nothing_beyond_it(void **state)
+{
+    size_t needed = golden().len;
+
+    (void)state;
+    for (size_t room = 0; room <= needed; room++) {
+        struct file file = {{0}, 0};
+        struct state_writer w;
+        struct err e;
+        int rc;
+
+        memset(file.bytes, 0xee, sizeof(file.bytes));
+        rc = write_samples(&w, &file, room, &e);
+        assert_int_equal(rc, room < needed ? -EFBIG : 0);
+        for (size_t i = room; i < sizeof(file.bytes); i++)
+            assert_int_equal(file.bytes[i], 0xee);
+    }
+}
+
+static void test_writer_beyond_largest_file_is_refused(void **state)
+{
+    const size_t most = STATE_FILE_MAX - HEADER - HEADER - 8;
+    uint8_t *to = malloc(STATE_FILE_MAX + MIB), *from = calloc(1, STATE_FILE_MAX + MIB);
+    size_t len;
+
+    (void)state;
+    for (unsigned more = 0; more <= 8; more += 8) {
+        struct state_writer w;
+        struct state_reader r;
+
+        state_writer_begin(&w, to, STATE_FILE_MAX + MIB);
+        state_write_bytes(&w, "blob", 0, from, most + more);
+        assert_int_equal(state_writer_end(&w, &len, NULL), more ? -EFBIG : 0);
+        if (!more)
+            assert_int_equal(state_reader_begin(&r, to, len, NULL), 0);
+    }
+    free(from);
+    free(to);
+}
+
+/* ---- a damaged file ---- */
+
+static void test_reader_of_file_flipped_at_any_byte_refuses(void **state)
+{
+    static const uint8_t masks[] = {0x01, 0x80, 0xff};
+    struct file file = golden();
+
+    (void)state;
+    for (size_t i = 0; i < file.len; i++) {
+        for (size_t m = 0; m < ARRAY_SIZE(masks); m++) {
+            file.bytes[i] ^= masks[m];
+            expect_refused(&file, "");
+            file.bytes[i] ^= masks[m];
+        }
+    }
+}
+
+static void test_reader_of_shortened_file_refuses(void **state)
+{
+    struct file file = golden();
+    size_t whole = file.len;
+
+    (void)state;
+    for (file.len = 0; file.len < whole; file.len++)
+        expect_refused(&file, file.len < 8            ? "IO Error: File too short to contain CRC"
+                              : file.len < HEADER + 8 ? "less than a state file's header"
+                                                      : "it has been cut");
+}
+
+static void test_reader_of_continued_file_refuses(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    file.bytes[file.len++] = 0;
+    expect_refused(&file, "continued");
+}
+
+static void test_reader_of_damaged_contents_names_checksum(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    file.bytes[HEADER + 40] ^= 4;
+    expect_refused(&file, "CRC64 validation failed");
+}
+
+static void test_reader_of_other_file_says_so(void **state)
+{
+    struct file file = {{0}, 1600};
+
+    (void)state;
+    for (size_t i = 0; i < file.len; i++)
+        file.bytes[i] = (uint8_t) "garbage "[i % 8];
+    expect_refused(&file, "not a state file");
+}
+
+static void test_reader_of_too_large_file_refuses(void **state)
+{
+    size_t len = STATE_FILE_MAX + 1;
+    uint8_t *bytes = calloc(1, len);
+    struct state_reader r;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(state_reader_begin(&r, bytes, len, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "at most 10000000"));
+    free(bytes);
+}
+
+/* ---- a sound file of somewhere else ---- */
+
+static void test_reader_of_newer_minor_names_both(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put16(&file, AT_MINOR, STATE_FILE_MINOR + 1);
+    expect_refused(&file, "format version 1.1.0; this monitor reads 1.0 to 1.0");
+}
+
+static void test_reader_of_other_major_refuses(void **state)
+{
+    static const uint16_t majors[] = {0, STATE_FILE_MAJOR + 1, 0xffff};
+    struct file file = golden();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(majors); i++) {
+        put16(&file, AT_MAJOR, majors[i]);
+        expect_refused(&file, "format version");
+    }
+}
+
+static void test_reader_of_other_architecture_names_both(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put16(&file, AT_ARCHITECTURE, 183);
+    expect_refused(&file, "of architecture 183, this monitor is of architecture 62");
+}
+
+static void test_reader_of_unknown_flag_refuses(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put32(&file, AT_ZERO, 2);
+    expect_refused(&file, "a flag 0x2 that nobody knows");
+}
+
+/* ---- malformed sections under a right checksum ---- */
+
+static void test_reader_of_wrong_section_count_refuses(void **state)
+{
+    static const uint32_t counts[] = {0, 6, 8, UINT32_MAX};
+    struct file file = golden();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        put32(&file, AT_SECTIONS, counts[i]);
+        expect_refused(&file, "7 sections where its header says");
+    }
+}
+
+static void test_reader_of_absurd_section_length_refuses(void **state)
+{
+    static const uint32_t lengths[] = {UINT32_MAX, UINT32_MAX - 7, 0x7fffffff, 4096};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+        struct file file = golden();
+
+        put32(&file, HEADER + SECTION_LEN, lengths[i]);
+        expect_refused(&file, "section 0, at byte 32, is malformed");
+    }
+}
+
+static void test_reader_of_bad_section_name_refuses(void **state)
+{
+    static const char names[][16] = {"", "has space", "a\0b", "sixteen-letters-"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct file file = golden();
+
+        memcpy(file.bytes + HEADER, names[i], sizeof(names[i]));
+        seal(&file);
+        expect_refused(&file, "is malformed");
+    }
+}
+
+static void test_reader_of_padding_that_is_not_zero_refuses(void **state)
+{
+    struct file file = golden();
+    uint8_t *blob = memmem(file.bytes, file.len, "\x01\x02\x03\0", 4);
+
+    (void)state;
+    assert_non_null(blob);
+    blob[3] = 1;
+    seal(&file);
+    expect_refused(&file, "is malformed");
+}
+
+/* The last section lacks its data, and the checksum stands where they would be. */
+static void test_reader_of_section_that_reaches_into_checksum_refuses(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    file.len -= 8;
+    seal(&file);
+    expect_refused(&file, "is malformed");
+}
+
+/* ---- sections that do not fit what is expected ---- */
+
+static void expect_read_refused(const struct file *file, const char *sentence)
+{
+    struct sample sample = {0}, before = sample;
+    struct state_reader r, after;
+    struct err e = {0};
+
+    begin(&r, file);
+    after = r;
+    assert_int_equal(state_read(&r, &sample_desc, 0, &sample, &e), -EINVAL);
+    if (!strstr(e.text, sentence))
+        fail_msg("\"%s\" does not say \"%s\"", e.text, sentence);
+    assert_memory_equal(&sample, &before, sizeof(sample));
+    assert_memory_equal(&r, &after, sizeof(r));
+}
+
+static void test_read_of_another_section_names_both(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put32(&file, HEADER + SECTION_INDEX, 9);
+    expect_read_refused(&file, "section sample 9 where sample 0 is expected");
+    memcpy(file.bytes + HEADER, "sampla", 6);
+    seal(&file);
+    expect_read_refused(&file, "section sampla 9 where sample 0 is expected");
+}
+
+static void test_read_of_other_section_version_refuses(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put32(&file, HEADER + SECTION_VERSION, 8);
+    expect_read_refused(&file, "section sample has version 8; this monitor reads 7");
+}
+
+static void test_read_of_other_fields_refuses(void **state)
+{
+    struct file file = golden();
+
+    (void)state;
+    put32(&file, HEADER + SECTION_PRINT, 1);
+    expect_read_refused(&file, "other fields");
+}
+
+/* Found by fuzz_state_file: the fingerprint of bytes is 0, and was not looked at. */
+static void test_read_of_bytes_with_fingerprint_refuses(void **state)
+{
+    struct file file = golden();
+    struct state_reader r;
+    const void *bytes;
+    size_t len, at;
+    struct err e;
+
+    (void)state;
+    begin(&r, &file);
+    for (unsigned i = 0; i < 3; i++)
+        state_reader_skip(&r);
+    at = r.at;
+    put32(&file, at + SECTION_PRINT, 0x300000);
+    assert_int_equal(state_read_bytes(&r, "blob", 5, &bytes, &len, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "section blob has other fields"));
+    put32(&file, at + SECTION_PRINT, 0);
+    put32(&file, at + SECTION_VERSION, 1);
+    assert_int_equal(state_read_bytes(&r, "blob", 5, &bytes, &len, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "section blob has version 1"));
+}
+
+static void test_read_of_array_as_one_struct_refuses(void **state)
+{
+    struct file file = golden();
+    struct state_reader r;
+    struct sample sample;
+    struct err e;
+
+    (void)state;
+    begin(&r, &file);
+    state_reader_skip(&r);
+    assert_int_equal(state_read(&r, &sample_desc, 1, &sample, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "48 bytes instead of 16"));
+}
+
+static void test_read_of_more_structs_than_fit_refuses(void **state)
+{
+    struct file file = golden();
+    struct state_reader r;
+    struct sample two[3] = {{0}};
+    uint32_t count = 77;
+    struct err e;
+
+    (void)state;
+    begin(&r, &file);
+    state_reader_skip(&r);
+    assert_int_equal(state_read_array(&r, &sample_desc, 1, two, 2, &count, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "not up to 2 times 16"));
+    assert_int_equal(two[0].number, 0);
+}
+
+static void test_read_of_broken_text_refuses(void **state)
+{
+    static const char texts[][14] = {"/tmp/root.imgX", "/tmp/roo\0.img"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct file file = golden();
+        uint8_t *path = memmem(file.bytes, file.len, "/tmp/root.img", 13);
+        struct state_reader r;
+        const char *text;
+        struct err e;
+
+        assert_non_null(path);
+        memcpy(path, texts[i], sizeof(texts[i]));
+        seal(&file);
+        begin(&r, &file);
+        for (unsigned n = 0; n < 4; n++)
+            state_reader_skip(&r);
+        assert_int_equal(state_read_text(&r, "path", 0, &text, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "not one text"));
+    }
+}
+
+static void test_read_past_end_refuses(void **state)
+{
+    struct file file = golden();
+    struct state_reader r;
+    struct state_section section;
+    struct sample sample;
+    struct err e;
+
+    (void)state;
+    begin(&r, &file);
+    while (state_reader_peek(&r, &section))
+        state_reader_skip(&r);
+    assert_int_equal(state_read(&r, &sample_desc, 0, &sample, &e), -EINVAL);
+    assert_string_equal(e.text, "The snapshot ends where its section sample 0 is expected.");
+}
+
+static void test_end_before_last_section_names_it(void **state)
+{
+    struct file file = golden();
+    struct state_reader r;
+    struct err e;
+
+    (void)state;
+    begin(&r, &file);
+    for (unsigned i = 0; i < 6; i++)
+        state_reader_skip(&r);
+    assert_int_equal(state_reader_end(&r, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "path 2"));
+}
+
+/* ---- the memory map ---- */
+
+static int read_map(const struct mem_map_region *regions, uint32_t count, struct mem_map *map)
+{
+    struct file file;
+    struct state_writer w;
+    struct state_reader r;
+
+    state_writer_begin(&w, file.bytes, sizeof(file.bytes));
+    state_write(&w, &mem_map_desc, 0, regions, count);
+    assert_int_equal(state_writer_end(&w, &file.len, NULL), 0);
+    begin(&r, &file);
+    return mem_map_read(map, &r, NULL);
+}
+
+static void test_memory_map_of_split_ram_is_read_back(void **state)
+{
+    struct mem mem;
+    struct mem_map map, back;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 4 * GIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    mem_map_of(&map, &mem);
+    assert_int_equal(map.count, 2);
+    assert_true(mem_map_size(&map) == 4 * GIB);
+    assert_true(map.region[1].offset == map.region[0].size);
+
+    assert_int_equal(read_map(map.region, map.count, &back), 0);
+    assert_int_equal(back.count, map.count);
+    assert_memory_equal(back.region, map.region, map.count * sizeof(map.region[0]));
+    mem_destroy(&mem);
+}
+
+static void test_memory_map_that_no_guest_has_is_refused(void **state)
+{
+    static const struct mem_map_region bad[][2] = {
+        {{0, 0, 0}, {GIB, MIB, 0}},                         /* empty */
+        {{0, MIB + 1, 0}, {GIB, MIB, MIB + 1}},             /* no whole pages */
+        {{12, MIB, 0}, {GIB, MIB, MIB}},                    /* nor at a page */
+        {{GIB, MIB, 0}, {0, MIB, MIB}},                     /* out of order */
+        {{0, MIB, 0}, {PAGE_SIZE, MIB, MIB}},               /* they overlap */
+        {{0, MIB, 0}, {GIB, MIB, 2 * MIB}},                 /* a gap in the file */
+        {{0, MIB, 4096}, {GIB, MIB, MIB + 4096}},           /* not from its start */
+        {{0, MIB, 0}, {GIB, UINT64_MAX - GIB - 4095, MIB}}, /* beyond every address */
+        {{UINT64_MAX - 4095, 4096, 0}, {GIB, MIB, 4096}},   /* wraps */
+    };
+    struct mem_map map;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(read_map(bad[i], 2, &map), -EINVAL);
+    assert_int_equal(read_map(bad[0], 0, &map), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_crc64_of_check_string_is_that_of_jones),
+        cmocka_unit_test(test_crc64_over_file_with_its_checksum_is_zero),
+        cmocka_unit_test(test_writer_writes_golden_file),
+        cmocka_unit_test(test_reader_reads_golden_file),
+        cmocka_unit_test(test_reader_takes_path_replaced_in_place),
+        cmocka_unit_test(test_writer_without_room_writes_nothing_beyond_it),
+        cmocka_unit_test(test_writer_beyond_largest_file_is_refused),
+        cmocka_unit_test(test_reader_of_file_flipped_at_any_byte_refuses),
+        cmocka_unit_test(test_reader_of_shortened_file_refuses),
+        cmocka_unit_test(test_reader_of_continued_file_refuses),
+        cmocka_unit_test(test_reader_of_damaged_contents_names_checksum),
+        cmocka_unit_test(test_reader_of_other_file_says_so),
+        cmocka_unit_test(test_reader_of_too_large_file_refuses),
+        cmocka_unit_test(test_reader_of_newer_minor_names_both),
+        cmocka_unit_test(test_reader_of_other_major_refuses),
+        cmocka_unit_test(test_reader_of_other_architecture_names_both),
+        cmocka_unit_test(test_reader_of_unknown_flag_refuses),
+        cmocka_unit_test(test_reader_of_wrong_section_count_refuses),
+        cmocka_unit_test(test_reader_of_absurd_section_length_refuses),
+        cmocka_unit_test(test_reader_of_bad_section_name_refuses),
+        cmocka_unit_test(test_reader_of_padding_that_is_not_zero_refuses),
+        cmocka_unit_test(test_reader_of_section_that_reaches_into_checksum_refuses),
+        cmocka_unit_test(test_read_of_another_section_names_both),
+        cmocka_unit_test(test_read_of_other_section_version_refuses),
+        cmocka_unit_test(test_read_of_other_fields_refuses),
+        cmocka_unit_test(test_read_of_bytes_with_fingerprint_refuses),
+        cmocka_unit_test(test_read_of_array_as_one_struct_refuses),
+        cmocka_unit_test(test_read_of_more_structs_than_fit_refuses),
+        cmocka_unit_test(test_read_of_broken_text_refuses),
+        cmocka_unit_test(test_read_past_end_refuses),
+        cmocka_unit_test(test_end_before_last_section_names_it),
+        cmocka_unit_test(test_memory_map_of_split_ram_is_read_back),
+        cmocka_unit_test(test_memory_map_that_no_guest_has_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
