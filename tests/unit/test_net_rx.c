@@ -425,6 +425,21 @@ static void test_net_rx_frame_held_by_limit_is_delivered_in_pause(void **state)
     net_tear_down(&f);
 }
 
+static void test_net_link_after_restore_is_that_of_the_tap(void **state)
+{
+    struct net_fixture f;
+    uint8_t status;
+
+    (void)state;
+    net_set_up(&f, NULL, NET_FEATURES);
+    virtio_dev_quiesce(f.dev);
+    f.net->s.status = 0; /* as loaded from a state whose tap was gone */
+    virtio_dev_resume(f.dev);
+    virtio_dev_read_config(f.dev, 6, &status, 1);
+    assert_int_equal(status, NET_S_LINK_UP);
+    net_tear_down(&f);
+}
+
 static void test_net_rx_reset_forgets_frame_of_former_driver(void **state)
 {
     struct net_fixture f;
@@ -510,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_net_rx_frame_read_before_the_cancel_is_delivered_in_pause),
         cmocka_unit_test(test_net_rx_large_frame_that_waits_survives_a_pause),
         cmocka_unit_test(test_net_rx_frame_held_by_limit_is_delivered_in_pause),
+        cmocka_unit_test(test_net_link_after_restore_is_that_of_the_tap),
         cmocka_unit_test(test_net_rx_reset_forgets_frame_of_former_driver),
         cmocka_unit_test(
             test_net_rx_segmented_frame_for_former_driver_is_not_given_to_one_without_tso),

@@ -62,7 +62,8 @@ struct net_rx {
     struct op op;
     bool reading;  /* the ring has a read of the tap: `iov` is its own */
     bool stopping; /* and it has been asked to end */
-    bool burst;    /* the last look behind a frame found another one */
+    bool found;    /* the last look for a frame found one */
+    bool burst;    /* so did the looks behind the last frame that was waited for */
     bool large;    /* the next frame may be a large one: offer room for it */
     uint16_t small_frames, lone_frames;
     uint32_t bytes; /* of the chains held */

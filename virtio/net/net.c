@@ -131,10 +131,18 @@ static void net_quiesce(struct virtio_dev *dev)
     net_rx_quiesce(net);
 }
 
-/* The endpoint goes on with the first kick, which follows. */
+/* The endpoint goes on with the first kick, which follows. After a restore the link is that of the
+ * tap of now, whatever the saved state says. */
 static void net_resume(struct virtio_dev *dev)
 {
-    to_net(dev)->quiet = false;
+    struct net *net = to_net(dev);
+    uint16_t status = net->tap_gone ? 0 : NET_S_LINK_UP;
+
+    net->quiet = false;
+    if (net->s.status == status)
+        return;
+    net->s.status = status;
+    virtio_dev_config_changed(dev);
 }
 
 /* The next driver may know less than this one. */

@@ -327,7 +327,7 @@ static void park(struct net *net, unsigned segments)
 
 static bool is_worth_asking(struct net_rx *rx)
 {
-    if (rx->burst)
+    if (rx->burst || rx->found)
         return true;
     if (++rx->lone_frames < LONE_FRAMES_MAX)
         return false;
@@ -354,9 +354,11 @@ static bool get_frame(struct net *net)
         return false;
     }
     res = tap_read(&net->tap, &rx->iov[rx->first_segment], segments);
-    rx->burst = res > 0;
-    if (res == -EAGAIN)
+    if (res == -EAGAIN) {
+        rx->burst = rx->found;
         park(net, segments);
+    }
+    rx->found = res > 0;
     return took(net, res);
 }
 

@@ -19,9 +19,11 @@ static int attach(struct tap *tap, const char *name, struct err *e)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 
-    if (strlen(name) >= sizeof(request.ifr_name))
+    size_t len = strlen(name);
+
+    if (len >= sizeof(request.ifr_name))
         return err_set(e, -EINVAL, "Open tap device failed: Invalid interface name");
-    strcpy(request.ifr_name, name);
+    memcpy(request.ifr_name, name, len);
     /* A tap of several queues is refused by the host, for we do not ask for one of them. */
     if (ioctl(tap->fd, TUNSETIFF, &request) < 0)
         return err_set(e, -errno,
