@@ -30,7 +30,7 @@ enum { NET_RX, NET_TX, NET_QUEUES };
 #define NET_F_MRG_RXBUF  (UINT64_C(1) << 15)
 #define NET_F_STATUS     (UINT64_C(1) << 16)
 
-#define NET_S_LINK_UP 1u
+#define NET_S_LINK_UP 1
 
 /* The saved part. The first members are the configuration space (virtio 1.3, section 5.1.4). */
 struct net_state {
