@@ -15,6 +15,7 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #define KICK_SIGNAL SIGRTMIN
 
@@ -295,6 +296,25 @@ static void stop_threads(struct vcpus *all)
     }
 }
 
+/*
+ * A thread is born with its creator's name, so the creator takes the new one's for that moment: who
+ * was told that the machine runs finds its threads by name, and a thread that named itself might be
+ * late. (pthread_setname_np would go through /proc, which a jail lacks, and which makes the
+ * process's end wait for a tick.)
+ */
+static int create_thread(struct vcpu *vcpu, const pthread_attr_t *attributes)
+{
+    char own[sizeof(vcpu->name)];
+    int rc;
+
+    prctl(PR_GET_NAME, own);
+    prctl(PR_SET_NAME, vcpu->name);
+    rc = pthread_create(&vcpu->thread, attributes, vcpu_thread, vcpu);
+    prctl(PR_SET_NAME, own);
+    vcpu->started = rc == 0;
+    return rc;
+}
+
 int vcpus_start(struct vcpus *all, struct err *e)
 {
     struct sigaction kick = {.sa_handler = kick_handler};
@@ -308,14 +328,8 @@ int vcpus_start(struct vcpus *all, struct err *e)
     all->parked = 0;
     /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
      * trace. */
-    for (unsigned i = all->count; i-- > 0;) {
-        rc = pthread_create(&all->vcpu[i].thread, &attributes, vcpu_thread, &all->vcpu[i]);
-        if (rc)
-            break;
-        all->vcpu[i].started = true;
-        /* Here, not in the thread: who was told that the machine runs finds its threads by name. */
-        pthread_setname_np(all->vcpu[i].thread, all->vcpu[i].name);
-    }
+    for (unsigned i = all->count; i-- > 0 && rc == 0;)
+        rc = create_thread(&all->vcpu[i], &attributes);
     pthread_attr_destroy(&attributes);
     if (rc == 0)
         return 0;
