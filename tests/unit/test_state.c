@@ -221,6 +221,32 @@ static void test_state_decode_onto_different_device_changes_nothing(void **state
     assert_memory_equal(&configured, &before, sizeof(before));
 }
 
+/* ---- moments ---- */
+
+static void test_state_shift_moves_moments_and_nothing_else(void **state)
+{
+    struct timed {
+        uint64_t before, moment, never, after;
+    };
+    static const struct state_field fields[] = {
+        STATE_FIELD(struct timed, before),
+        STATE_TIME(struct timed, moment),
+        STATE_TIME(struct timed, never),
+        STATE_FIELD(struct timed, after),
+    };
+    static const struct state_desc desc = STATE_DESC("timed", 1, struct timed, fields);
+    struct timed timed = {1, 1000, 0, 4};
+
+    (void)state;
+    state_shift_moments(&desc, &timed, 500);
+    assert_int_equal(timed.moment, 1500);
+    state_shift_moments(&desc, &timed, (uint64_t)-1400); /* the host has just booted */
+    assert_int_equal(timed.moment, 100);
+    assert_int_equal(timed.before, 1);
+    assert_int_equal(timed.never, 0);
+    assert_int_equal(timed.after, 4);
+}
+
 /* ---- fingerprints ---- */
 
 static void test_state_fingerprint_is_golden(void **state)
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_state_decode_of_encoded_gives_same_struct),
         cmocka_unit_test(test_state_decode_of_wrong_length_changes_nothing),
         cmocka_unit_test(test_state_decode_onto_different_device_changes_nothing),
+        cmocka_unit_test(test_state_shift_moves_moments_and_nothing_else),
         cmocka_unit_test(test_state_fingerprint_is_golden),
         cmocka_unit_test(test_state_fingerprint_notices_every_change_of_shape),
         cmocka_unit_test(test_every_saved_state_covers_its_struct),

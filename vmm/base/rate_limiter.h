@@ -55,7 +55,7 @@ extern const struct state_desc rate_limiter_state_desc;
     TOKEN_BUCKET_STATE_FIELDS(type, at bandwidth), TOKEN_BUCKET_STATE_FIELDS(type, at ops)
 #define TOKEN_BUCKET_STATE_FIELDS(type, at)                                                        \
     STATE_FIELD(type, at.size), STATE_FIELD(type, at.refill_ms), STATE_FIELD(type, at.burst),      \
-        STATE_FIELD(type, at.budget), STATE_FIELD(type, at.debt), STATE_FIELD(type, at.updated_ns)
+        STATE_FIELD(type, at.budget), STATE_FIELD(type, at.debt), STATE_TIME(type, at.updated_ns)
 
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate_limiter_config *config,
                        uint64_t now);

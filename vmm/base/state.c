@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state.c: four walks over a table of fields. Host and guest are little-endian, as every
+/* state.c: five walks over a table of fields. Host and guest are little-endian, as every
  * target is. */
 #include "vmm/base/state.h"
 
@@ -87,4 +87,20 @@ int state_decode(const struct state_desc *desc, const void *from, size_t len, vo
     for (uint32_t i = 0; i < desc->count; at += bytes_of(&desc->field[i]), i++)
         memcpy(out + desc->field[i].offset, in + at, bytes_of(&desc->field[i]));
     return 0;
+}
+
+void state_shift_moments(const struct state_desc *desc, void *state, uint64_t by_ns)
+{
+    for (uint32_t i = 0; i < desc->count; i++) {
+        uint8_t *at = (uint8_t *)state + desc->field[i].offset;
+        uint64_t moment;
+
+        if (!(desc->field[i].flags & STATE_MOMENT))
+            continue;
+        memcpy(&moment, at, sizeof(moment));
+        if (moment == 0)
+            continue;
+        moment += by_ns;
+        memcpy(at, &moment, sizeof(moment));
+    }
 }

@@ -19,13 +19,16 @@ struct state_field {
     const char *name;
     uint32_t offset;
     uint16_t size;  /* of one element: 1, 2, 4 or 8 */
-    uint16_t flags; /* STATE_COMPARE */
+    uint16_t flags; /* STATE_COMPARE, STATE_MOMENT */
     uint32_t count; /* elements of an array; 1 for a scalar */
 };
 
 /* Compared with the configured device on load, never loaded: a restore onto a different device is
  * refused. */
 #define STATE_COMPARE 1u
+/* A moment of the host's monotonic clock, or 0 for none: another host's, or another boot's, is
+ * another one. */
+#define STATE_MOMENT 2u
 
 struct state_desc {
     const char *name; /* the section's name in a snapshot, at most 15 characters */
@@ -45,6 +48,7 @@ struct state_desc {
     {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1}
 #define STATE_FIELD(type, member) STATE_ROW(type, member, 0)
 #define STATE_SAME(type, member)  STATE_ROW(type, member, STATE_COMPARE)
+#define STATE_TIME(type, member)  STATE_ROW(type, member, STATE_MOMENT)
 #define STATE_ARRAY(type, member) \
     {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0, \
      ARRAY_SIZE(((type *)0)->member)}
@@ -69,5 +73,9 @@ int state_encode(const struct state_desc *desc, const void *state, void *to, siz
  */
 int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
                  struct err *e) __must_check;
+
+/* Moves every STATE_TIME row of *state that is not 0 by so many nanoseconds: from the clock of the
+ * save to that of the load. Sums wrap, as whoever reads such a row expects. */
+void state_shift_moments(const struct state_desc *desc, void *state, uint64_t by_ns);
 
 #endif

@@ -37,7 +37,7 @@ enum {
 #define REFRESH_NS UINT64_C(15085)
 
 #define CHANNEL_FIELDS(n)                                                                          \
-    STATE_FIELD(struct pit_state, channel[n].base_ns),                                             \
+    STATE_TIME(struct pit_state, channel[n].base_ns),                                              \
         STATE_FIELD(struct pit_state, channel[n].held),                                            \
         STATE_FIELD(struct pit_state, channel[n].reload),                                          \
         STATE_FIELD(struct pit_state, channel[n].latch),                                           \

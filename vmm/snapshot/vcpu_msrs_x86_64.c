@@ -95,6 +95,7 @@ static int transfer(int vcpu_fd, unsigned long request, struct kvm_msr_entry *en
     struct msr_batch batch = {.count = MIN(count, MSR_BATCH)};
     int ret;
 
+    *done = 0;
     memcpy(batch.entry, entry, batch.count * sizeof(*entry));
     ret = ioctl(vcpu_fd, request, &batch);
     if (ret < 0)
@@ -108,7 +109,7 @@ static int transfer(int vcpu_fd, unsigned long request, struct kvm_msr_entry *en
 int msrs_save(struct vcpu_call *call, struct vcpu_state *s)
 {
     struct msr_state *msrs = &s->msrs;
-    uint32_t at = 0, kept = 0, done;
+    uint32_t at = 0, kept = 0, done = 0;
     int rc = choose(call, msrs);
 
     while (rc == 0 && at < msrs->count) {
@@ -130,7 +131,7 @@ int msrs_save(struct vcpu_call *call, struct vcpu_state *s)
  * relies on. */
 int msrs_restore(struct vcpu_call *call, const struct vcpu_state *s)
 {
-    uint32_t at = 0, done;
+    uint32_t at = 0, done = 0;
 
     while (at < s->msrs.count) {
         struct kvm_msr_entry entry[MSR_BATCH];
