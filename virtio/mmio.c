@@ -464,6 +464,14 @@ void *virtio_mmio_saved(struct virtio_mmio *mmio)
     return &mmio->s;
 }
 
+int virtio_mmio_restore(struct virtio_mmio *mmio, struct err *e)
+{
+    int rc = virtio_dev_restore(mmio->dev, e);
+
+    show(mmio);
+    return rc;
+}
+
 void virtio_mmio_destroy(struct virtio_mmio *mmio)
 {
     if (!mmio)

@@ -62,4 +62,8 @@ void virtio_mmio_destroy(struct virtio_mmio *mmio);
 extern const struct state_desc virtio_mmio_state_desc;
 void *virtio_mmio_saved(struct virtio_mmio *mmio);
 
+/* After they and the device's have been loaded: virtio_dev_restore, and the registers as the guest
+ * reads them. */
+int virtio_mmio_restore(struct virtio_mmio *mmio, struct err *e) __must_check;
+
 #endif

@@ -5,6 +5,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/metrics.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define ACKNOWLEDGE VIRTIO_STATUS_ACKNOWLEDGE
@@ -440,4 +441,41 @@ void virtio_dev_resume(struct virtio_dev *dev)
     for (unsigned q = 0; q < dev->ops->n_queues; q++)
         if (dev->queue[q].mem)
             virtio_dev_kick_later(dev, q);
+}
+
+/* ---- restore --------------------------------------------------------------------------------- */
+
+#define STATUS_BITS (ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | NEEDS_RESET | FAILED)
+
+/* Why the loaded state is none that a device can have; NULL = it is one. */
+static const char *find_wrong_state(const struct virtio_dev *dev)
+{
+    const struct virtio_dev_state *s = &dev->s;
+
+    if (s->status & ~STATUS_BITS || (s->status & DRIVER_OK && !(s->status & FEATURES_OK)))
+        return "its status is none that a device can have";
+    if (s->status & FEATURES_OK && s->features & ~virtio_dev_features(dev))
+        return "its driver uses features that the device does not have here";
+    for (unsigned q = 0; q < dev->ops->n_queues; q++)
+        if (dev->queue[q].s.size_max != dev->ops->queue_size_max || dev->queue[q].s.ready > 1)
+            return "a queue of it is not this device's";
+    return NULL;
+}
+
+int virtio_dev_restore(struct virtio_dev *dev, struct err *e)
+{
+    const char *why = find_wrong_state(dev);
+
+    dev->holds = 1;
+    dev->broken = dev->s.status & (NEEDS_RESET | FAILED);
+    if (!why && dev->s.status & DRIVER_OK) {
+        dev->active = true;
+        if (!dev->broken)
+            why = activate(dev);
+    }
+    if (why)
+        return err_set(e, -EINVAL, "The saved %s cannot go on: %s.", dev->ops->name, why);
+    if (dev->active && dev->transport)
+        dev->transport->activated(dev->transport_owner);
+    return 0;
 }

@@ -254,6 +254,14 @@ bool virtio_dev_is_idle(const struct virtio_dev *dev);
  * another the lock is released and the loop thread must be running. */
 void virtio_dev_drain(struct virtio_dev *dev);
 
+/*
+ * After the saved structs (of the device, its queues, and ops->saved) have been loaded in place
+ * into a device that was never used: it is where the saved one was, held as by one
+ * virtio_dev_quiesce. -EINVAL with a sentence when no device can be there, as when a ring is not in
+ * RAM or the driver accepted what this host does not offer; then the device must not be used.
+ */
+int virtio_dev_restore(struct virtio_dev *dev, struct err *e) __must_check;
+
 /* Go on, and kick every ready queue once (a kick may have come while the device was held). */
 void virtio_dev_resume(struct virtio_dev *dev);
 

@@ -761,6 +761,158 @@ static void test_virtio_state_table_covers_its_struct(void **state)
     assert_true(state_desc_tiles(&virtio_dev_state_desc));
 }
 
+/* ---- restore ---- */
+
+/* Another device over the same memory and driver, with what a state file would have of the first.
+ */
+static void load_into_new_device(struct fixture *f)
+{
+    struct virtio_dev saved = f->dev;
+    struct virtio_env env = {&f->mem, f->loop};
+
+    virtio_dev_init(&f->dev, &ops, &env);
+    virtio_dev_attach(&f->dev, &transport, f);
+    f->dev.s = saved.s;
+    for (unsigned q = 0; q < 2; q++)
+        f->dev.queue[q].s = saved.queue[q].s;
+    f->kicks[0] = f->kicks[1] = f->activations = f->activated = 0;
+}
+
+static void serve_one(struct fixture *f)
+{
+    add(f, 0);
+    virtio_dev_kick(&f->dev, 0);
+    fake_loop_end_turn(f->loop);
+}
+
+static void test_virtio_restored_device_is_held_and_then_goes_on_where_it_was(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up_started(&f);
+    for (unsigned i = 0; i < 3; i++)
+        serve_one(&f);
+    assert_int_equal(take_all_used(&f, 0), 3);
+    virtio_dev_quiesce(&f.dev);
+    add(&f, 0); /* the driver's kick comes when nobody looks */
+
+    load_into_new_device(&f);
+    assert_int_equal(virtio_dev_restore(&f.dev, NULL), 0);
+    assert_int_equal(f.activations, 1);
+    assert_int_equal(f.activated, 1);
+    virtio_dev_kick(&f.dev, 0);
+    fake_loop_end_turn(f.loop);
+    assert_int_equal(f.kicks[0], 0);
+    assert_int_equal(take_all_used(&f, 0), 0);
+
+    virtio_dev_resume(&f.dev);
+    fake_loop_settle(f.loop);
+    assert_int_equal(take_all_used(&f, 0), 1);
+    serve_one(&f);
+    assert_int_equal(take_all_used(&f, 0), 1);
+    tear_down(&f);
+}
+
+static void test_virtio_restored_device_that_was_never_started_waits_for_its_driver(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    load_into_new_device(&f);
+    assert_int_equal(virtio_dev_restore(&f.dev, NULL), 0);
+    assert_int_equal(f.activations, 0);
+    virtio_dev_resume(&f.dev);
+
+    assert_int_equal(guest_start(&f.dev, f.driver, FEATURES), 15);
+    serve_one(&f);
+    assert_int_equal(take_all_used(&f, 0), 1);
+    tear_down(&f);
+}
+
+static void test_virtio_restored_device_that_was_broken_needs_its_reset(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up_started(&f);
+    virtio_dev_needs_reset(&f.dev, "a test");
+    virtio_dev_quiesce(&f.dev);
+
+    load_into_new_device(&f);
+    assert_int_equal(virtio_dev_restore(&f.dev, NULL), 0);
+    virtio_dev_resume(&f.dev);
+    serve_one(&f);
+    fake_loop_settle(f.loop);
+    assert_int_equal(f.kicks[0], 0);
+
+    virtio_dev_write_status(&f.dev, 0);
+    guest_driver_init(&f.driver[0], &f.mem, 0x1000, SIZE);
+    guest_driver_init(&f.driver[1], &f.mem, 0x200000, SIZE);
+    memset(f.mem.region[0].hva + 0x1000, 0, 0x4000);
+    assert_int_equal(guest_start(&f.dev, f.driver, FEATURES), 15);
+    serve_one(&f);
+    assert_int_equal(take_all_used(&f, 0), 1);
+    tear_down(&f);
+}
+
+static void expect_no_restore(void (*change)(struct virtio_dev *dev), const char *why)
+{
+    struct fixture f;
+    struct err e = {0};
+
+    set_up_started(&f);
+    virtio_dev_quiesce(&f.dev);
+    load_into_new_device(&f);
+    change(&f.dev);
+    assert_int_equal(virtio_dev_restore(&f.dev, &e), -EINVAL);
+    if (!strstr(e.text, why))
+        fail_msg("\"%s\" does not say \"%s\"", e.text, why);
+    tear_down(&f);
+}
+
+static void use_unknown_feature(struct virtio_dev *dev)
+{
+    dev->s.features |= UINT64_C(1) << 40;
+}
+
+static void use_unknown_status(struct virtio_dev *dev)
+{
+    dev->s.status |= 16;
+}
+
+static void skip_features_ok(struct virtio_dev *dev)
+{
+    dev->s.status &= ~VIRTIO_STATUS_FEATURES_OK;
+}
+
+static void move_ring_out_of_ram(struct virtio_dev *dev)
+{
+    dev->queue[1].s.used = RAM;
+}
+
+static void be_longer(struct virtio_dev *dev)
+{
+    dev->queue[0].s.size_max *= 2;
+}
+
+static void fail_activation(struct virtio_dev *dev)
+{
+    of(dev)->activate_result = -EIO;
+}
+
+static void test_virtio_restore_of_what_no_device_can_be_is_refused(void **state)
+{
+    (void)state;
+    expect_no_restore(use_unknown_feature, "features that the device does not have here");
+    expect_no_restore(use_unknown_status, "its status");
+    expect_no_restore(skip_features_ok, "its status");
+    expect_no_restore(move_ring_out_of_ram, "ring");
+    expect_no_restore(be_longer, "a queue of it");
+    expect_no_restore(fail_activation, "failed on the host");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -791,6 +943,10 @@ int main(void)
         cmocka_unit_test(test_virtio_drain_on_the_loop_thread_waits_for_completions),
         cmocka_unit_test(test_virtio_quiesce_by_another_thread_runs_on_the_loop),
         cmocka_unit_test(test_virtio_state_table_covers_its_struct),
+        cmocka_unit_test(test_virtio_restored_device_is_held_and_then_goes_on_where_it_was),
+        cmocka_unit_test(test_virtio_restored_device_that_was_never_started_waits_for_its_driver),
+        cmocka_unit_test(test_virtio_restored_device_that_was_broken_needs_its_reset),
+        cmocka_unit_test(test_virtio_restore_of_what_no_device_can_be_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
