@@ -177,6 +177,80 @@ static void test_mem_create_shared_cannot_be_cut_short_by_another_process(void *
 }
 
 /* Beyond the limit, which a jail may set, making the file would be SIGXFSZ. */
+/* A file of `size` bytes in memory whose page n is filled with n. */
+static int numbered_file(uint64_t size)
+{
+    int fd = memfd_create("snapshot", MFD_CLOEXEC);
+    uint8_t page[PAGE_SIZE];
+
+    assert_true(fd >= 0);
+    for (uint64_t at = 0; at < size; at += sizeof(page)) {
+        memset(page, (int)(at / PAGE_SIZE), sizeof(page));
+        assert_int_equal(write(fd, page, sizeof(page)), sizeof(page));
+    }
+    return fd;
+}
+
+static void test_mem_create_from_file_shows_it_and_keeps_writes_to_itself(void **state)
+{
+    int fd = numbered_file(2 * MIB);
+    struct mem mem, other;
+    uint8_t byte = 0xaa;
+
+    (void)state;
+    assert_int_equal(mem_create_from_file(&mem, fd, 2 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_int_equal(mem_create_from_file(&other, fd, 2 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    expect_region(&mem, 0, 0, 2 * MIB);
+    assert_int_equal(mem.region[0].backing, MEM_FILE_COPY);
+    assert_int_equal(mem_write(&mem, GPA(5 * PAGE_SIZE), &byte, 1), 0);
+
+    assert_int_equal(mem.region[0].hva[5 * PAGE_SIZE], 0xaa);
+    assert_int_equal(mem.region[0].hva[5 * PAGE_SIZE + 1], 5);
+    assert_int_equal(other.region[0].hva[5 * PAGE_SIZE], 5);
+    assert_int_equal(pread(fd, &byte, 1, 5 * PAGE_SIZE), 1);
+    assert_int_equal(byte, 5);
+    mem_destroy(&mem);
+    mem_destroy(&other);
+    close(fd);
+}
+
+/* RAM goes around the hole; the file does not. */
+static void test_mem_create_from_file_continues_behind_hole_where_the_file_does(void **state)
+{
+    int fd = memfd_create("snapshot", MFD_CLOEXEC);
+    struct mem mem;
+    uint8_t byte = 0x3c, back = 0;
+
+    (void)state;
+    assert_int_equal(ftruncate(fd, 4 * GIB), 0);
+    assert_int_equal(pwrite(fd, &byte, 1, 3 * GIB), 1);
+    assert_int_equal(mem_create_from_file(&mem, fd, 4 * GIB, MEM_PAGES_DEFAULT, true, NULL), 0);
+    assert_int_equal(mem.count, 2);
+    assert_int_equal(mem_read(&mem, GPA(MEM_HOLE32_END), &back, 1), 0);
+    assert_int_equal(back, 0x3c);
+    assert_int_equal(count_dirty(&mem.region[1]), 0);
+    mem_destroy(&mem);
+    close(fd);
+}
+
+static void test_mem_create_from_file_of_another_kind_or_size_is_refused(void **state)
+{
+    int fd = numbered_file(MIB), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct mem mem;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(mem_create_from_file(&mem, fd, 2 * MIB, MEM_PAGES_DEFAULT, false, &e),
+                     -EINVAL);
+    assert_string_equal(e.text, "The memory file has 1048576 bytes; the guest has 2097152.");
+    mem_destroy(&mem); /* nothing to be undone, and no harm */
+    assert_int_equal(mem_create_from_file(&mem, null, MIB, MEM_PAGES_DEFAULT, false, &e), -EINVAL);
+    assert_string_equal(e.text, "The memory file is not a regular file.");
+    assert_int_equal(mem_create_from_file(&mem, fd, MIB, MEM_PAGES_HUGETLB_2M, false, &e), -EINVAL);
+    close(null);
+    close(fd);
+}
+
 static void test_mem_create_shared_beyond_the_limit_of_file_sizes_is_refused(void **state)
 {
     struct rlimit all, small;
@@ -761,6 +835,9 @@ int main(void)
         cmocka_unit_test(test_mem_create_with_transparent_huge_pages_is_usable),
         cmocka_unit_test(test_mem_create_shared_is_seen_by_whoever_maps_the_file),
         cmocka_unit_test(test_mem_create_shared_cannot_be_cut_short_by_another_process),
+        cmocka_unit_test(test_mem_create_from_file_shows_it_and_keeps_writes_to_itself),
+        cmocka_unit_test(test_mem_create_from_file_continues_behind_hole_where_the_file_does),
+        cmocka_unit_test(test_mem_create_from_file_of_another_kind_or_size_is_refused),
         cmocka_unit_test(test_mem_create_shared_beyond_the_limit_of_file_sizes_is_refused),
         cmocka_unit_test(test_mem_create_without_a_free_huge_page_is_refused_and_says_so),
         cmocka_unit_test(test_mem_create_refuses_sizes_no_host_has),

@@ -12,6 +12,7 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define HUGE_PAGE (2 * MIB)
 
@@ -22,7 +23,7 @@
 #define ADDRESSES (UINT64_C(1) << 46)
 
 /* Cuts `size` bytes into regions below, between and above the holes; false if they do not fit. */
-static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
+static bool lay_out(struct mem *mem, uint64_t size, enum mem_backing backing, uint8_t *hva)
 {
     static const struct {
         uint64_t start, end;
@@ -40,7 +41,7 @@ static bool lay_out(struct mem *mem, uint64_t size, uint8_t *hva)
             .gpa = GPA(ram[i].start),
             .size = part,
             .hva = hva,
-            .backing = mem->shared ? MEM_SHARED : MEM_ANONYMOUS,
+            .backing = backing,
         };
         hva += part;
         size -= part;
@@ -117,18 +118,24 @@ int mem_memory_file(uint64_t size, enum mem_pages pages)
     return rc;
 }
 
+/* An aligned place for `size` bytes, where nothing can be accessed yet. */
+static uint8_t *reserve(struct mem *mem, uint64_t size)
+{
+    mem->map_size = size + HUGE_PAGE;
+    mem->map =
+        mmap(NULL, mem->map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mem->map == MAP_FAILED)
+        mem->map = NULL;
+    return mem->map ? aligned(mem) : NULL;
+}
+
 /* The same over a file that other processes can map: an aligned place is found first. */
 static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
 {
     uint64_t file_size = pages == MEM_PAGES_HUGETLB_2M ? align_up(size, HUGE_PAGE) : size;
 
-    mem->map_size = file_size + HUGE_PAGE;
-    mem->map =
-        mmap(NULL, mem->map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mem->map == MAP_FAILED) {
-        mem->map = NULL;
+    if (!reserve(mem, file_size))
         return NULL;
-    }
     mem->fd = mem_memory_file(file_size, pages);
     if (mem->fd < 0) {
         errno = -mem->fd;
@@ -157,6 +164,20 @@ static int make_dirty_bitmaps(struct mem *mem)
     return rc;
 }
 
+/* What RAM is made of, once it is mapped. On error all of it is gone again. */
+static int complete(struct mem *mem, uint64_t size, enum mem_backing backing, uint8_t *hva,
+                    struct err *e)
+{
+    if (mem->pages == MEM_PAGES_TRANSPARENT)
+        madvise(hva, size, MADV_HUGEPAGE);
+    /* A core dump of a monitor must not hold its guest's memory. */
+    madvise(mem->map, mem->map_size, MADV_DONTDUMP);
+    if (lay_out(mem, size, backing, hva) && (!mem->track_dirty || make_dirty_bitmaps(mem) == 0))
+        return 0;
+    mem_destroy(mem);
+    return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
+}
+
 static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool shared,
                   bool track_dirty, struct err *e)
 {
@@ -179,15 +200,7 @@ static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool sha
                        "the sysctl vm.nr_hugepages): %s",
                        err_os(-ENOMEM));
     }
-    if (pages == MEM_PAGES_TRANSPARENT)
-        madvise(hva, size, MADV_HUGEPAGE);
-    /* A core dump of a monitor must not hold its guest's memory. */
-    madvise(mem->map, mem->map_size, MADV_DONTDUMP);
-    if (!lay_out(mem, size, hva) || (track_dirty && make_dirty_bitmaps(mem) < 0)) {
-        mem_destroy(mem);
-        return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
-    }
-    return 0;
+    return complete(mem, size, shared ? MEM_SHARED : MEM_ANONYMOUS, hva, e);
 }
 
 int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
@@ -200,6 +213,44 @@ int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool
                       struct err *e)
 {
     return create(mem, size, pages, true, track_dirty, e);
+}
+
+/* The file is what the memory was: anything else would be a guest with other memory. */
+static int check_file(int fd, uint64_t size, enum mem_pages pages, struct err *e)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return err_set(e, -errno, "Cannot look at the memory file: %s", err_os(-errno));
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, -EINVAL, "The memory file is not a regular file.");
+    if ((uint64_t)st.st_size != size)
+        return err_set(e, -EINVAL, "The memory file has %llu bytes; the guest has %llu.",
+                       (unsigned long long)st.st_size, (unsigned long long)size);
+    if (pages == MEM_PAGES_HUGETLB_2M)
+        return err_set(e, -EINVAL,
+                       "Cannot restore hugetlbfs backed snapshot by mapping the memory file. "
+                       "Please use uffd.");
+    return 0;
+}
+
+int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages pages,
+                         bool track_dirty, struct err *e)
+{
+    int rc = check_file(fd, size, pages, e);
+    uint8_t *hva;
+
+    *mem = (struct mem){.pages = pages, .track_dirty = track_dirty, .fd = -1};
+    if (rc)
+        return rc;
+    hva = size > 0 && size < ADDRESSES ? reserve(mem, size) : NULL;
+    if (!hva || mmap(hva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+                     0) == MAP_FAILED) {
+        rc = hva || mem->map_size ? -errno : -ENOMEM;
+        mem_destroy(mem);
+        return err_set(e, rc, "Cannot map the memory file: %s", err_os(rc));
+    }
+    return complete(mem, size, MEM_FILE_COPY, hva, e);
 }
 
 void mem_destroy(struct mem *mem)

@@ -98,6 +98,15 @@ int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_
 int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                       struct err *e) __must_check;
 
+/*
+ * The same over a copy of the file `fd` (borrowed), which holds the regions one behind the other:
+ * pages are read from it on first use, and what is written stays here. The file must not change as
+ * long as the memory is there. -EINVAL when it is not a regular file of `size` bytes, or `pages`
+ * are huge ones of the pool.
+ */
+int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages pages,
+                         bool track_dirty, struct err *e) __must_check;
+
 /* A memory file of `size` bytes, which nobody can change, for other processes to map: its
  * descriptor or -errno. */
 int mem_memory_file(uint64_t size, enum mem_pages pages) __must_check;
