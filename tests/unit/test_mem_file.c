@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of vmm/snapshot/new_file.c and mem_file.c, on real files. */
+#include "tests/unit/unit.h"
+#include "vmm/snapshot/mem_file.h"
+#include "vmm/snapshot/new_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static char directory[] = "/tmp/mayfly-test-XXXXXX";
+
+static const char *at(const char *name)
+{
+    static char paths[4][256];
+    static unsigned turn;
+    char *path = paths[turn++ % 4];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
+    return path;
+}
+
+static void put(const char *name, const char *text)
+{
+    int fd = open(at(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void expect_file(const char *name, const char *text)
+{
+    char found[64] = {0};
+    int fd = open(at(name), O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_true(read(fd, found, sizeof(found) - 1) >= 0);
+    close(fd);
+    assert_string_equal(found, text);
+}
+
+static void expect_no_leftover(const char *name)
+{
+    char beside[300];
+
+    snprintf(beside, sizeof(beside), "%s" NEW_FILE_SUFFIX, at(name));
+    assert_int_equal(access(beside, F_OK), -1);
+}
+
+static void replace(const char *name, const char *text)
+{
+    struct new_file file;
+    struct err e = {0};
+
+    if (new_file_open(&file, at(name), &e) || new_file_write(&file, text, strlen(text), 0, &e) ||
+        new_file_sync(&file, &e) || new_file_commit(&file, &e))
+        fail_msg("%s", e.text);
+    new_file_close(&file);
+}
+
+/* ---- files that take another's place ---- */
+
+static void test_new_file_takes_name_only_when_committed(void **state)
+{
+    struct new_file file;
+
+    (void)state;
+    put("a", "old");
+    assert_int_equal(new_file_open(&file, at("a"), NULL), 0);
+    assert_int_equal(new_file_write(&file, "new", 3, 0, NULL), 0);
+    expect_file("a", "old");
+    assert_int_equal(new_file_commit(&file, NULL), 0);
+    expect_file("a", "new");
+    new_file_close(&file);
+    expect_file("a", "new");
+    expect_no_leftover("a");
+}
+
+static void test_new_file_given_up_leaves_old_one_and_nothing_else(void **state)
+{
+    struct new_file file;
+
+    (void)state;
+    put("b", "old");
+    assert_int_equal(new_file_open(&file, at("b"), NULL), 0);
+    assert_int_equal(new_file_write(&file, "new", 3, 0, NULL), 0);
+    new_file_close(&file);
+    new_file_close(&file);
+    expect_file("b", "old");
+    expect_no_leftover("b");
+}
+
+static void test_new_file_keeps_mapping_of_old_one(void **state)
+{
+    const char *map;
+    int fd;
+
+    (void)state;
+    put("c", "old");
+    fd = open(at("c"), O_RDONLY | O_CLOEXEC);
+    map = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_true(map != MAP_FAILED);
+    replace("c", "new");
+    assert_string_equal(map, "old");
+    close(fd);
+}
+
+static void test_new_file_replaces_what_link_leads_to(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    put("target", "old");
+    assert_int_equal(symlink("target", at("link")), 0);
+    replace("link", "new");
+    expect_file("target", "new");
+    assert_int_equal(lstat(at("link"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+
+    /* One that leads nowhere yet makes its target, as opening it would. */
+    assert_int_equal(symlink("target-to-be", at("dangling")), 0);
+    replace("dangling", "new");
+    expect_file("target-to-be", "new");
+}
+
+static void test_new_file_overwrites_leftover_of_dead_process(void **state)
+{
+    (void)state;
+    put("d" NEW_FILE_SUFFIX, "much longer than what is written now");
+    replace("d", "new");
+    expect_file("d", "new");
+    expect_no_leftover("d");
+}
+
+static void test_new_file_in_place_of_what_is_no_file_is_refused(void **state)
+{
+    struct new_file file;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    assert_int_equal(new_file_open(&file, at("fifo"), &e), -EINVAL);
+    assert_int_equal(new_file_open(&file, directory, &e), -EISDIR);
+    assert_int_equal(new_file_open(&file, at("missing/x"), &e), -ENOENT);
+    assert_string_equal(e.text, "No such file or directory (os error 2)");
+    new_file_close(&file);
+}
+
+static void test_new_file_beyond_limit_names_path_and_leaves_old_one(void **state)
+{
+    struct rlimit limit, small = {.rlim_cur = 4096, .rlim_max = RLIM_INFINITY};
+    static const char block[8192];
+    struct new_file file;
+    struct err e;
+
+    (void)state;
+    put("e", "old");
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small.rlim_max = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(new_file_open(&file, at("e"), NULL), 0);
+    assert_int_equal(new_file_write(&file, block, sizeof(block), 0, &e), -EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_non_null(strstr(e.text, "Cannot write "));
+    assert_non_null(strstr(e.text, at("e")));
+    new_file_close(&file);
+    expect_file("e", "old");
+    expect_no_leftover("e");
+}
+
+/* ---- memory ---- */
+
+static void write_memory(const char *name, const struct mem *mem)
+{
+    struct new_file file;
+    struct err e = {0};
+
+    if (new_file_open(&file, at(name), &e) || mem_file_write(&file, mem, &e) ||
+        new_file_commit(&file, &e))
+        fail_msg("%s", e.text);
+    new_file_close(&file);
+}
+
+static uint64_t blocks_of(const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(stat(at(name), &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void test_memory_file_has_what_was_written_and_holes_elsewhere(void **state)
+{
+    struct mem mem, back;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 64 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    memset(mem.region[0].hva + 3 * PAGE_SIZE, 0x33, 2 * PAGE_SIZE);
+    memset(mem.region[0].hva + 10 * MIB, 0, MIB); /* touched, and zero */
+    mem.region[0].hva[20 * MIB + 4095] = 1;       /* the last byte of a page */
+    mem.region[0].hva[64 * MIB - 1] = 0x7f;
+    write_memory("memory", &mem);
+
+    fd = open(at("memory"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(mem_create_from_file(&back, fd, 64 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_memory_equal(back.region[0].hva, mem.region[0].hva, 64 * MIB);
+    assert_true(blocks_of("memory") <= 8 * PAGE_SIZE);
+    close(fd);
+    mem_destroy(&back);
+    mem_destroy(&mem);
+}
+
+/* Pages that are not there of a file's copy are not zero. */
+static void test_memory_file_of_copy_has_pages_nobody_has_read(void **state)
+{
+    struct mem mem, copy, back;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    memset(mem.region[0].hva + MIB, 0x11, MIB);
+    write_memory("first", &mem);
+    fd = open(at("first"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(mem_create_from_file(&copy, fd, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    close(fd);
+    copy.region[0].hva[5 * MIB] = 5;
+    assert_int_equal(mem_discard(&copy, copy.region[0].hva + MIB, PAGE_SIZE), 0);
+
+    write_memory("first", &copy); /* over the very file that it runs from */
+    fd = open(at("first"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(mem_create_from_file(&back, fd, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    close(fd);
+    assert_memory_equal(back.region[0].hva, copy.region[0].hva, 8 * MIB);
+    assert_int_equal(back.region[0].hva[5 * MIB], 5);
+    assert_int_equal(back.region[0].hva[MIB], 0);
+    assert_int_equal(back.region[0].hva[MIB + PAGE_SIZE], 0x11);
+    mem_destroy(&back);
+    mem_destroy(&copy);
+    mem_destroy(&mem);
+}
+
+static void test_memory_file_of_two_regions_has_second_behind_first(void **state)
+{
+    struct mem mem;
+    uint8_t byte = 0;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 3 * GIB + 16 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    mem.region[1].hva[PAGE_SIZE] = 0x66;
+    write_memory("large", &mem);
+    fd = open(at("large"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread(fd, &byte, 1, (off_t)(3 * GIB + PAGE_SIZE)), 1);
+    assert_int_equal(byte, 0x66);
+    assert_true(blocks_of("large") <= 2 * PAGE_SIZE);
+    close(fd);
+    mem_destroy(&mem);
+}
+
+static int make_directory(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    char command[300];
+
+    (void)state;
+    snprintf(command, sizeof(command), "rm -r %s", directory);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_new_file_takes_name_only_when_committed),
+        cmocka_unit_test(test_new_file_given_up_leaves_old_one_and_nothing_else),
+        cmocka_unit_test(test_new_file_keeps_mapping_of_old_one),
+        cmocka_unit_test(test_new_file_replaces_what_link_leads_to),
+        cmocka_unit_test(test_new_file_overwrites_leftover_of_dead_process),
+        cmocka_unit_test(test_new_file_in_place_of_what_is_no_file_is_refused),
+        cmocka_unit_test(test_new_file_beyond_limit_names_path_and_leaves_old_one),
+        cmocka_unit_test(test_memory_file_has_what_was_written_and_holes_elsewhere),
+        cmocka_unit_test(test_memory_file_of_copy_has_pages_nobody_has_read),
+        cmocka_unit_test(test_memory_file_of_two_regions_has_second_behind_first),
+    };
+
+    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}

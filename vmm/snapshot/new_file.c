@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* new_file.c: see new_file.h. */
+#include "vmm/snapshot/new_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+/* Where `path` leads: to itself when there is nothing yet. A link to nothing is followed by hand
+ * once, as open(2) with O_CREAT follows it. */
+static char *resolve(const char *path)
+{
+    char target[PATH_MAX];
+    char *real = realpath(path, NULL), *joined;
+    const char *slash = strrchr(path, '/');
+    ssize_t n;
+
+    if (real || errno != ENOENT)
+        return real;
+    n = readlink(path, target, sizeof(target) - 1);
+    if (n < 0)
+        return strdup(path);
+    target[n] = '\0';
+    if (target[0] == '/' || !slash)
+        return strdup(target);
+    if (asprintf(&joined, "%.*s/%s", (int)(slash - path), path, target) < 0)
+        return NULL;
+    return joined;
+}
+
+/* A device or a FIFO must not become a file by a rename over it. */
+static int check_old(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st))
+        return errno == ENOENT ? 0 : -errno;
+    if (S_ISDIR(st.st_mode))
+        return -EISDIR;
+    return S_ISREG(st.st_mode) ? 0 : -EINVAL;
+}
+
+static int open_beside(struct new_file *file, const char *path)
+{
+    int rc;
+
+    file->path = resolve(path);
+    if (!file->path)
+        return -errno;
+    rc = check_old(file->path);
+    if (rc)
+        return rc;
+    if (asprintf(&file->beside, "%s" NEW_FILE_SUFFIX, file->path) < 0) {
+        file->beside = NULL;
+        return -ENOMEM;
+    }
+    file->fd = open(file->beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file->fd >= 0)
+        return 0;
+    rc = -errno;
+    free(file->beside); /* not ours to remove */
+    file->beside = NULL;
+    return rc;
+}
+
+int new_file_open(struct new_file *file, const char *path, struct err *e)
+{
+    int rc;
+
+    *file = (struct new_file){.fd = -1};
+    rc = open_beside(file, path);
+    if (rc == 0)
+        return 0;
+    new_file_close(file);
+    return err_set(e, rc, "%s", err_os(rc));
+}
+
+static int explain(const struct new_file *file, const char *what, int rc, struct err *e)
+{
+    return err_set(e, rc, "Cannot %s %s: %s", what, file->path, err_os(rc));
+}
+
+int new_file_write(const struct new_file *file, const void *bytes, size_t len, uint64_t offset,
+                   struct err *e)
+{
+    const uint8_t *at = bytes;
+
+    while (len > 0) {
+        ssize_t n = pwrite(file->fd, at, len, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return explain(file, "write", n < 0 ? -errno : -EIO, e);
+        at += n;
+        offset += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int new_file_sync(const struct new_file *file, struct err *e)
+{
+    return fsync(file->fd) ? explain(file, "flush", -errno, e) : 0;
+}
+
+/* The name is on the disk when the directory is. */
+static int sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int rc = fd < 0 || fsync(fd) ? -errno : 0;
+
+    if (fd >= 0)
+        close(fd);
+    free(directory);
+    return rc;
+}
+
+int new_file_commit(struct new_file *file, struct err *e)
+{
+    int rc;
+
+    if (rename(file->beside, file->path))
+        return explain(file, "replace", -errno, e);
+    free(file->beside);
+    file->beside = NULL;
+    rc = sync_directory(file->path);
+    return rc ? explain(file, "flush the directory of", rc, e) : 0;
+}
+
+void new_file_close(struct new_file *file)
+{
+    if (file->beside) {
+        (void)unlink(file->beside);
+        close(file->fd);
+    } else if (file->path && file->fd >= 0) {
+        close(file->fd);
+    }
+    free(file->beside);
+    free(file->path);
+    *file = (struct new_file){.fd = -1};
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * new_file.h owns the replacement of a file as one step: the new one is written beside the old, and
+ * takes its name when it is complete and on the disk. Until then, and after any failure or the
+ * death of the process, the old one is as it was, and whoever has it mapped keeps what it had.
+ *
+ * A name that is a symbolic link stays one: what it leads to is replaced. What is left behind by a
+ * process that died has the name with NEW_FILE_SUFFIX, and is overwritten by the next.
+ *
+ * Blocking calls, by the loop thread while nothing runs. No lock: two processes that replace one
+ * file at once are their caller's mistake.
+ */
+#ifndef MAYFLY_SNAPSHOT_NEW_FILE_H
+#define MAYFLY_SNAPSHOT_NEW_FILE_H
+
+#include "vmm/base/err.h"
+
+#define NEW_FILE_SUFFIX ".mayfly-new"
+
+struct new_file {
+    int fd;       /* open for reading and writing; -1 = not open */
+    char *path;   /* what is replaced, links resolved */
+    char *beside; /* where it is meanwhile */
+};
+
+/* Creates the file beside `path`. Something there that is not a regular file is refused. The
+ * sentence is only the system's: callers say what the file is. */
+int new_file_open(struct new_file *file, const char *path, struct err *e) __must_check;
+
+/* Writes `len` bytes at `offset`, all of them. Sentences name the path. */
+int new_file_write(const struct new_file *file, const void *bytes, size_t len, uint64_t offset,
+                   struct err *e) __must_check;
+
+/* The contents are complete: on to the disk. */
+int new_file_sync(const struct new_file *file, struct err *e) __must_check;
+
+/* Takes the name, for good. */
+int new_file_commit(struct new_file *file, struct err *e) __must_check;
+
+/* Removes it, unless it was committed, and frees everything. Accepts a zeroed one, and twice. */
+void new_file_close(struct new_file *file);
+
+#endif
