@@ -342,10 +342,13 @@ static bool is_plugged(const struct mem_region *region, uint64_t offset, uint64_
     return true;
 }
 
-/* Apart, so that it costs the way to RAM nothing. */
-static __attribute__((noinline)) const struct mem_region *
-find_device_region(const struct mem *mem, gpa_t gpa, uint64_t len)
+/* Apart, so that it costs the way to the first region nothing. */
+static __attribute__((noinline)) const struct mem_region *find_further(const struct mem *mem,
+                                                                       gpa_t gpa, uint64_t len)
 {
+    for (unsigned i = 1; i < mem->count; i++)
+        if (contains(&mem->region[i], gpa, len))
+            return &mem->region[i];
     for (unsigned i = 0; i < mem->device_count; i++) {
         const struct mem_region *region = &mem->device[i];
         uint64_t offset = gpa.v - region->gpa.v;
@@ -361,16 +364,14 @@ find_device_region(const struct mem *mem, gpa_t gpa, uint64_t len)
 }
 
 /*
- * The one place that finds a range of GPAs: the region that it lies wholly inside, or NULL. Nothing
- * whose address is taken lives here: a large disk request comes by hundreds of times, and the
- * compiler would guard the stack each time.
+ * The one place that finds a range of GPAs: the region that it lies wholly inside, or NULL. A large
+ * disk request comes by hundreds of times, nearly always for the first region.
  */
-static const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t len)
+static inline const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t len)
 {
-    for (unsigned i = 0; i < mem->count; i++)
-        if (contains(&mem->region[i], gpa, len))
-            return &mem->region[i];
-    return find_device_region(mem, gpa, len);
+    if (mem->count > 0 && contains(&mem->region[0], gpa, len))
+        return &mem->region[0];
+    return find_further(mem, gpa, len);
 }
 
 const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len)
