@@ -4,6 +4,7 @@
 
 #include "tests/support/fake_loop.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/mman.h>
 #include <sys/un.h>
 
 #define RAM (8 * MIB)
@@ -38,10 +40,12 @@ void ends_open(struct vsock_ends *ends, unsigned rx)
     struct virtio_env env = {.mem = &ends->mem};
     struct vsock_config config = {.guest_cid = ENDS_CID, .uds_path = ends->path};
 
-    *ends = (struct vsock_ends){.dir = "/tmp/mayfly-vsock-XXXXXX"};
-    BUG_ON(!mkdtemp(ends->dir));
-    snprintf(ends->path, sizeof(ends->path), "%s/v", ends->dir);
-    BUG_ON(mem_create(&ends->mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
+    if (ends->mem.count == 0) {
+        strcpy(ends->dir, "/tmp/mayfly-vsock-XXXXXX");
+        BUG_ON(!mkdtemp(ends->dir));
+        snprintf(ends->path, sizeof(ends->path), "%s/v", ends->dir);
+        BUG_ON(mem_create(&ends->mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
+    }
     BUG_ON(loop_create(&ends->loop, NULL) < 0);
     env.loop = ends->loop;
     BUG_ON(vsock_create(&ends->vsock, &env, &config, NULL) < 0);
@@ -49,15 +53,31 @@ void ends_open(struct vsock_ends *ends, unsigned rx)
     ends_start(ends, rx);
 }
 
+/* The sockets that the device and the test have made. */
+static void remove_files(const struct vsock_ends *ends)
+{
+    DIR *dir = opendir(ends->dir);
+    const struct dirent *entry;
+
+    BUG_ON(!dir);
+    while ((entry = readdir(dir)))
+        (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+}
+
 void ends_close(struct vsock_ends *ends)
 {
-    char command[64];
-
     virtio_dev_destroy(ends->dev);
     loop_destroy(ends->loop);
+    remove_files(ends);
+    BUG_ON(madvise(ends->mem.region[0].hva, RAM, MADV_DONTNEED) < 0);
+}
+
+void ends_remove(struct vsock_ends *ends)
+{
     mem_destroy(&ends->mem);
-    snprintf(command, sizeof(command), "rm -rf %s", ends->dir);
-    BUG_ON(system(command) != 0);
+    BUG_ON(rmdir(ends->dir) < 0);
+    *ends = (struct vsock_ends){0};
 }
 
 /* Carries out what the operation waits for, if that is possible now. */

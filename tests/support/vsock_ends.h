@@ -29,9 +29,12 @@ struct vsock_ends {
     uint32_t alloc, forwarded;   /* what packets of the guest say: buf_alloc, fwd_cnt */
 };
 
-/* Makes all of it and brings the driver up to DRIVER_OK, with `rx` receive buffers. */
+/* Makes all of it and brings the driver up to DRIVER_OK, with `rx` receive buffers. A struct that
+ * has been closed keeps its directory and its memory for the next time. */
 void ends_open(struct vsock_ends *ends, unsigned rx);
 void ends_close(struct vsock_ends *ends);
+/* Removes these too, of one that is closed. */
+void ends_remove(struct vsock_ends *ends);
 /* The driver once more, after a reset. */
 void ends_start(struct vsock_ends *ends, unsigned rx);
 

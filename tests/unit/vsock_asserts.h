@@ -22,7 +22,7 @@ static uint8_t bytes[256 * KIB], got[256 * KIB];
 
 static inline struct vsock_ends *set_up(void)
 {
-    struct vsock_ends *ends = malloc(sizeof(*ends));
+    struct vsock_ends *ends = calloc(1, sizeof(*ends));
 
     memset(&metrics, 0, sizeof(metrics));
     log_set_options(&(struct log_options){.level = LOG_OFF});
@@ -37,6 +37,7 @@ static inline struct vsock_ends *set_up(void)
 static inline void tear_down(struct vsock_ends *ends)
 {
     ends_close(ends);
+    ends_remove(ends);
     free(ends);
 }
 
