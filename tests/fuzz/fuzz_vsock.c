@@ -131,6 +131,15 @@ static void offer(struct input *in)
         guest_add(driver, &(struct guest_buffer){gpa, ENDS_RX_SIZE, true}, 1);
 }
 
+/* A client that waits at the device's socket, which would wait for one; -EAGAIN if there is none.
+ */
+static int take_client(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+    return poll(&poll_fd, 1, 0) == 1 ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : -EAGAIN;
+}
+
 /* One operation of the ring, as a real one would end or as none ever does. */
 static void complete(struct input *in)
 {
@@ -148,7 +157,7 @@ static void complete(struct input *in)
     else if (op.verb == FAKE_TIMER)
         res = -ETIME;
     else if (op.verb == FAKE_ACCEPT)
-        res = how & 0x80 ? -EMFILE : accept4(op.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        res = how & 0x80 ? -EMFILE : take_client(op.fd);
     else if (op.verb == FAKE_POLL && !(how & 0x80))
         res = how & 0x40 ? POLLIN | POLLHUP : POLLIN;
     if (op.verb == FAKE_ACCEPT && res == -EAGAIN)
@@ -239,6 +248,19 @@ static void command(struct input *in)
     }
 }
 
+/* All that is waited for comes too late. */
+static void expire(void)
+{
+    struct vsock_link *all = &ends.vsock->table.all;
+
+    for (struct vsock_link *link = all->next; link != all; link = link->next)
+        container_of(link, struct vsock_conn, all)->deadline_ns = 0;
+    for (unsigned i = fake_loop_count(ends.loop); i-- > 0;)
+        if (i < fake_loop_count(ends.loop) && fake_loop_op(ends.loop, i)->verb == FAKE_TIMER)
+            fake_loop_complete(ends.loop, i, -ETIME, false);
+    ends_run(&ends);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
@@ -261,6 +283,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             close(client[i]);
     close(listener);
     ends_run(&ends);
+    for (int i = 0; i < 3; i++) /* clients may have waited for the socket to be listened to again */
+        expire();
     BUG_ON(!virtio_dev_is_idle(ends.dev) || ends.vsock->table.count > 0 ||
            link_is_used(&ends.vsock->table.all) || ends.vsock->streams > 0);
     ends_close(&ends);
