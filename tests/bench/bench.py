@@ -15,7 +15,7 @@ import table
 from rows_api import row_api
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
-from rows_memory import row_binary, row_memory
+from rows_memory import row_binary, row_devices, row_memory
 from rows_net import row_net
 from rows_vsock import row_vsock
 from rows_wire import row_wire
@@ -31,6 +31,7 @@ ROWS = {
     "wire": row_wire,
     "api": row_api,
     "memory": row_memory,
+    "devices": row_devices,
     "binary": row_binary,
 }
 

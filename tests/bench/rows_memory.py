@@ -4,7 +4,8 @@
 import os
 import time
 
-from common import MAYFLY, Monitor, Row, guest, kvm_kind, recorded, say, write_json
+from common import (BOOT_ARGS, MAYFLY, Monitor, Row, boot_config, fail, guest, kvm_kind, lab, recorded, say,
+                    write_json)
 
 
 def row_memory(_, work):
@@ -28,6 +29,28 @@ def row_memory(_, work):
                 "KiB", 160, recorded("idle"), "", "ci/bench --only memory"),
             Row("Private_Dirty beside guest memory, booted, a second monitor running", "this machine",
                 booted_kib, "KiB", 260, recorded("booted"), "", "ci/bench --only memory")]
+
+
+def row_devices(_, work):
+    say("devices: private dirty pages of a monitor with many devices, in the lab")
+    kernel, init, bench = guest("kernel-reference"), guest("init"), guest("bench")
+    drives = [{"drive_id": name, "path_on_host": f"disk-{name}", "is_root_device": False} for name in "ab"]
+    config = boot_config("vmlinux", "test-init.cpio", BOOT_ARGS, 128, drives)
+    config["network-interfaces"] = [{"iface_id": "n", "host_dev_name": "tap0"}]
+    config["vsock"] = {"guest_cid": 3, "uds_path": "v.sock"}
+    config["balloon"] = {"amount_mib": 0, "deflate_on_oom": True, "stats_polling_interval_s": 1}
+    out = lab("lab-memory.sh", [f"{kernel}/vmlinux", f"{init}/test-init.cpio", f"{bench}:/root/bench",
+                                write_json(work, "devices.json", config)])
+
+    def kib(section):
+        for line in out[section]:
+            if line.startswith("dirty "):
+                return int(line.split()[1])
+        fail(f"no figure of {section}:\n" + "\n".join(out[section]))
+
+    peers = {"Firecracker": kib("firecracker")} if "firecracker" in out else {}
+    return [Row("Private_Dirty beside guest memory, booted, with net, vsock, two drives, balloon",
+                "lab", kib("mayfly"), "KiB", 350, peers, "", "ci/bench --only devices")]
 
 
 def row_binary(_, __):

@@ -470,6 +470,8 @@ int blk_io_prepare(struct blk *blk)
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
         return -errno;
+    /* Only a page or two of it is ever touched: no huge one for that. A refusal does not matter. */
+    madvise(arena, sizeof(*blk->arena), MADV_NOHUGEPAGE);
     blk->arena = arena;
     return 0;
 }
