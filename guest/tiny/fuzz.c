@@ -7,7 +7,8 @@
  * notification.
  *
  * The device may write wherever we tell it to, so every address we give it lies in the scratch
- * memory or outside of all memory: what is at stake is the monitor, not this program.
+ * memory, outside of all memory, or from also=ADDRESS on, where another device may have memory of
+ * its own: what is at stake is the monitor, not this program.
  *
  * Last words: "FUZZ done ..." and, since a device must survive its driver, whether it works again
  * after a reset.
@@ -17,7 +18,7 @@
 #include "tiny.h"
 #include "virtio.h"
 
-#define QUEUES      4
+#define QUEUES      5
 #define RING_SPACE  0x10000UL              /* of each queue: table, rings, indirect tables */
 #define DATA        (SCRATCH + 0x100000UL) /* buffers, well behind the rings */
 #define DATA_SIZE   0x700000UL
@@ -33,6 +34,7 @@ struct fuzz_queue {
 
 static struct fuzz {
     uint64_t base, state, done, count;
+    uint64_t also;     /* where another device has memory, or 0 */
     uint64_t patience; /* of this episode: so many times rarer is everything wrong */
     uint64_t resets, needs_reset, completions;
     enum virtio_device_id kind;
@@ -118,6 +120,11 @@ static uint64_t harmless_address(void)
         return 0x8000000000000000 | roll();
     case 4:
         return 0xffffffffffffffff - below(0x2000); /* address plus length wraps */
+    case 5:
+    case 6:
+        if (fuzz.also)
+            return fuzz.also + (one_in(2) ? below(0x1000) * 16 : below(0x400) * 0x1000);
+        /* fall through */
     default:
         return DATA + below(DATA_SIZE - 0x200000);
     }
@@ -279,12 +286,174 @@ static int fill_plug(struct descriptor *d)
     return 1;
 }
 
-/* The first buffer of a request, by the kind of device: all others take what a disk takes. */
-static int fill_first(struct descriptor *d)
+/* What persistent memory takes: a type. */
+static int fill_flush(struct descriptor *d)
 {
-    if (fuzz.kind == DEVICE_RNG)
+    uint32_t *request = (uint32_t *)(DATA + below(0x1000) * 16);
+
+    request[0] = wrong(3) ? (uint32_t)odd_number() : 0;
+    set_descriptor(d, (uintptr_t)request, 4, 0);
+    return 1;
+}
+
+/*
+ * What the queues of a balloon take. Pages that go into it are lost, so all that is ever read as
+ * the number of one, from whatever place the device is led to, is that of a page of the scratch
+ * memory (rings too), or of none.
+ */
+static int fill_pages(struct descriptor *d)
+{
+    uint32_t *page = (uint32_t *)(DATA + below(0x100) * 0x1000), n = (uint32_t)(1 + below(600));
+
+    for (uint32_t i = 0; i < n; i++)
+        page[i] = (uint32_t)(one_in(8) ? harmless_address() | 0xffff000
+                                       : SCRATCH + below(SCRATCH_SIZE)) >>
+                  12;
+    set_descriptor(d, (uintptr_t)page, n * 4, 0);
+    return 0;
+}
+
+static int fill_statistics(struct descriptor *d)
+{
+    uint8_t *at = (uint8_t *)(DATA + below(0x100) * 0x1000);
+    uint32_t n = (uint32_t)(1 + below(20));
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t tag = (uint16_t)below(18);
+        uint64_t value = roll() | 0xffff010101010101;
+        memcpy(at + i * 10UL, &tag, 2);
+        memcpy(at + i * 10UL + 2, &value, 8);
+    }
+    set_descriptor(d, (uintptr_t)at, n * 10, 0);
+    return 0;
+}
+
+static int fill_balloon(struct descriptor *d, unsigned int n)
+{
+    if (n < 2)
+        return fill_pages(d);
+    if (n == 2 && one_in(2))
+        return fill_statistics(d);
+    if (one_in(2))
+        return fill_buffer(d); /* pages that are free */
+    uint32_t *command = (uint32_t *)(DATA + 0x1000);
+    *command = 0xff000000 | (uint32_t)roll();
+    if (one_in(2)) /* what the device asked for last */
+        *command = read32(fuzz.base + MMIO_CONFIG + 8);
+    set_descriptor(d, (uintptr_t)command, 4, 0);
+    return 1;
+}
+
+/* What a socket device takes to send: a packet of one of few connections, to ports where somebody
+   may listen. Only then its header is where the rest of the request begins. */
+static int fill_packet(struct descriptor *d)
+{
+    struct __attribute__((packed)) {
+        uint64_t src_cid, dst_cid;
+        uint32_t src_port, dst_port, len;
+        uint16_t type, op;
+        uint32_t flags, buf_alloc, fwd_cnt;
+    } *h = (void *)(DATA + below(0x1000) * 64);
+
+    h->src_cid = wrong(12) ? odd_number() : 3;
+    h->dst_cid = wrong(12) ? odd_number() : 2;
+    h->src_port = (uint32_t)below(20);
+    h->dst_port = (uint32_t)(one_in(3) ? 0x40000000 + below(64) : 52 + below(3));
+    h->len = (uint32_t)(wrong(6) ? odd_number() : below(1024));
+    h->type = wrong(12) ? (uint16_t)odd_number() : 1;
+    h->op = (uint16_t)(wrong(12) ? odd_number() : one_in(2) ? 5 : 1 + below(7));
+    h->flags = wrong(6) ? (uint32_t)odd_number() : (uint32_t)below(4);
+    h->buf_alloc = (uint32_t)odd_number();
+    h->fwd_cnt = (uint32_t)odd_number();
+    set_descriptor(d, (uintptr_t)h, sizeof(*h), 0);
+    return 0;
+}
+
+static void put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+/* A segment to the metadata service from one of few ports, in a sequence that may fit; `at` is the
+   start of an IPv4 packet. Returns its length. */
+static uint32_t fill_segment(uint8_t *at)
+{
+    static const char request[] = "GET /a HTTP/1.1\r\nAccept: */*\r\n\r\n";
+    static const uint8_t head[20] = {0x45, 0, 0,   0,   0, 0, 0x40, 0,   64,  6,
+                                     0,    0, 169, 254, 1, 2, 169,  254, 169, 254};
+    uint32_t text = (uint32_t)(one_in(2) ? below(sizeof(request)) : 0), sum = 0;
+    uint8_t *tcp = at + 20;
+
+    memcpy(at, head, sizeof(head));
+    put16(at + 2, wrong(6) ? (uint32_t)roll() : 40 + text);
+    for (unsigned int i = 0; i < 20; i += 2)
+        sum += (uint32_t)at[i] << 8 | at[i + 1];
+    put16(at + 10, wrong(8) ? (uint32_t)roll() : ~(sum + (sum >> 16)));
+    memset(tcp, 0, 20);
+    put16(tcp, (uint32_t)(40000 + below(4)));
+    put16(tcp + 2, wrong(8) ? (uint32_t)odd_number() : 80);
+    put16(tcp + 6, (uint32_t)(wrong(4) ? odd_number() : below(40)));
+    for (unsigned int i = 8; i < 12; i++)
+        tcp[i] = (uint8_t)(one_in(2) ? roll() : 0);
+    tcp[12] = (uint8_t)(wrong(4) ? roll() : 0x50);
+    tcp[13] = (uint8_t)(one_in(4) ? roll() : one_in(3) ? 0x02 : 0x10);
+    put16(tcp + 14, (uint32_t)odd_number());
+    memcpy(tcp + 20, request, text);
+    return 40 + text;
+}
+
+/* What an interface takes to send: the header of Virtio, and a frame. */
+static int fill_frame(struct descriptor *d)
+{
+    static const uint8_t eth[14] = {6, 1, 0x23, 0x45, 0x67, 1, 2, 0, 0, 0, 0, 1, 8, 0};
+    static const uint8_t arp[8] = {0, 1, 8, 0, 6, 4, 0, 1};
+    uint8_t *at = (uint8_t *)(DATA + below(0x1000) * 256), *frame = at + 12;
+    uint32_t len = 14;
+
+    memset(at, 0, 256);
+    if (wrong(4)) { /* checksums and segmentation */
+        at[0] = (uint8_t)below(4);
+        at[1] = (uint8_t)(one_in(2) ? roll() : 1 + 3 * below(2));
+        for (unsigned int i = 2; i < 12; i++)
+            at[i] = (uint8_t)(one_in(2) ? roll() : below(64));
+    }
+    memcpy(frame, eth, sizeof(eth));
+    if (one_in(4)) { /* who has that address? */
+        frame[13] = 6;
+        memcpy(frame + 14, arp, sizeof(arp));
+        memcpy(frame + 38, "\xa9\xfe\xa9\xfe", 4);
+        len += 28;
+    } else {
+        len += fill_segment(frame + 14);
+    }
+    if (wrong(6))
+        frame[below(len)] = (uint8_t)roll();
+    set_descriptor(d, (uintptr_t)at, 12 + (wrong(6) ? (uint32_t)below(len) : len), 0);
+    return 0;
+}
+
+/* The first buffer of a request, by the kind of device and the queue: all others take what a disk
+   takes. Returns whether the device is to write the rest. */
+static int fill_first(struct descriptor *d, unsigned int n)
+{
+    switch (fuzz.kind) {
+    case DEVICE_RNG:
         return fill_buffer(d);
-    return fuzz.kind == DEVICE_MEM ? fill_plug(d) : fill_header(d);
+    case DEVICE_MEM:
+        return fill_plug(d);
+    case DEVICE_PMEM:
+        return fill_flush(d);
+    case DEVICE_BALLOON:
+        return fill_balloon(d, n);
+    case DEVICE_VSOCK:
+        return n == 1 ? fill_packet(d) : fill_buffer(d);
+    case DEVICE_NET:
+        return n == 1 ? fill_frame(d) : fill_buffer(d);
+    case DEVICE_BLK:
+        break;
+    }
+    return fill_header(d);
 }
 
 /* Makes one thing wrong. A buffer that may reach beyond the scratch memory is never one the device
@@ -318,18 +487,18 @@ static void spoil(struct descriptor *d)
 }
 
 /* A request in `table`, which has room for `room` descriptors, from `head` on: header, data and
-   status as a disk wants them, or buffers as an entropy device does, and then some of it spoilt. */
-static void fill_chain(struct descriptor *table, uint16_t room, uint16_t head)
+   status as a disk wants them, or what other devices do, and then some of it spoilt. */
+static void fill_chain(struct descriptor *table, unsigned int queue, uint16_t room, uint16_t head)
 {
     uint16_t n = (uint16_t)(wrong(16) ? room : 2 + below(4)), i = head;
 
     n = n > room ? room : n;
-    int reading = fill_first(&table[head]);
+    int reading = fill_first(&table[head], queue);
     for (uint16_t k = 0; k < n; k++, i = (uint16_t)((i + 1) % room)) {
         if (k > 0)
             set_descriptor(&table[i], DATA + 0x10000 + below(0x1000) * 512,
                            (uint32_t)(1 + below(8)) * 512, reading ? DESC_WRITE : 0);
-        if (k > 0 && k + 1 == n)
+        if (k > 0 && k + 1 == n && fuzz.kind == DEVICE_BLK)
             set_descriptor(&table[i], DATA + below(0x1000), 1, DESC_WRITE);
         if (k + 1 < n)
             table[i].flags |= DESC_NEXT;
@@ -348,7 +517,7 @@ static void make_indirect(struct fuzz_queue *q, uint16_t head)
 {
     uint16_t entries = (uint16_t)(2 + below(16));
 
-    fill_chain(q->indirect, entries, 0);
+    fill_chain(q->indirect, (unsigned int)(q - fuzz.queues), entries, 0);
     set_descriptor(&q->desc[head], (uintptr_t)q->indirect, (uint32_t)entries * 16, DESC_INDIRECT);
     if (wrong(6))
         q->desc[head].len = (uint32_t)odd_number() % 0x8000;
@@ -364,7 +533,7 @@ static void offer_chain(struct fuzz_queue *q)
 {
     uint16_t head = (uint16_t)below(q->size);
 
-    fill_chain(q->desc, q->size, head);
+    fill_chain(q->desc, (unsigned int)(q - fuzz.queues), q->size, head);
     if (one_in(4))
         make_indirect(q, head);
     q->avail->ring[q->avail->idx % q->size] = wrong(12) ? (uint16_t)odd_number() : head;
@@ -489,6 +658,7 @@ void mode_fuzz(void)
     fuzz.state = pattern_mix(option("seed", 1));
     fuzz.patience = 1;
     fuzz.count = option("count", 100000);
+    fuzz.also = option("also", 0);
     if (!fuzz.base || read32(fuzz.base + MMIO_MAGIC) != MMIO_MAGIC_VALUE) {
         print("FUZZ there is no device %u\n", option("dev", 0));
         return;

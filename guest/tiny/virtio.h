@@ -49,8 +49,10 @@ enum virtio_device_id {
     DEVICE_NET = 1,
     DEVICE_BLK = 2,
     DEVICE_RNG = 4,
+    DEVICE_BALLOON = 5,
     DEVICE_VSOCK = 19,
     DEVICE_MEM = 24,
+    DEVICE_PMEM = 27,
 };
 
 enum descriptor_flag { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };

@@ -5,6 +5,7 @@
  */
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 #include "tests/support/vhost_server.h"
@@ -396,4 +397,18 @@ E2E(a_driver_that_is_unbound_and_bound_again_finds_a_working_balloon, LINUX)
         wait_until_taken(vm, LARGE_BUSY_MIB / 2); /* by reports */
         set_balloon(vm, 64);
     }
+}
+
+/* ---- a driver that is an enemy --------------------------------------------------------------- */
+
+static void add_victim(struct vm *vm)
+{
+    vm_put(vm, "/balloon",
+           "{\"amount_mib\":8,\"deflate_on_oom\":true,\"stats_polling_interval_s\":1,"
+           "\"free_page_hinting\":true,\"free_page_reporting\":true}");
+}
+
+E2E(a_hostile_driver_of_a_balloon_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    hostile_driver(add_victim, 0, 1, 20);
 }

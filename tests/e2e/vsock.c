@@ -2,6 +2,7 @@
 /* The socket device with a real Linux guest, both ways. */
 #include "guest/init/stream.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
 
@@ -311,4 +312,65 @@ E2E(vsock_socket_file_stays_at_the_end, LINUX)
     linux_leave(vm, "reboot");
     vm_exits(vm, 0);
     CHECK_INT(access(e2e_path("v.sock"), F_OK), 0);
+}
+
+/* ---- a driver that is an enemy --------------------------------------------------------------- */
+
+/* A host that listens: takes every connection, sends into some and closes others. */
+static void accept_without_end(int listener)
+{
+    static const char bytes[70000];
+
+    if (fork())
+        return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    int held[32] = {0};
+    for (unsigned i = 0;; i++) {
+        int fd = accept(listener, NULL, NULL), *place = &held[i * 7 % 32];
+
+        (void)!send(fd, bytes, i * 997 % sizeof(bytes), MSG_DONTWAIT);
+        if (i % 3 == 0)
+            shutdown(fd, SHUT_WR);
+        if (*place)
+            close(*place);
+        *place = fd;
+    }
+}
+
+/* Clients that ask for ports, send, and go, most before they are answered. */
+static void connect_without_end(void)
+{
+    static const char bytes[70000];
+    struct sockaddr_un un = address_of("v.sock");
+
+    if (fork())
+        return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    int held[32] = {0};
+    for (unsigned i = 0;; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), *place = &held[i % 32];
+
+        if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
+            dprintf(fd, "CONNECT %u\n", i % 20);
+        (void)!send(fd, bytes, i * 991 % sizeof(bytes), MSG_DONTWAIT);
+        if (*place)
+            close(*place);
+        *place = fd;
+        usleep(2000);
+    }
+}
+
+static void add_victim(struct vm *vm)
+{
+    (void)unlink(e2e_path("v.sock")); /* of the guest before */
+    vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"%s\"}", e2e_path("v.sock"));
+}
+
+E2E(a_hostile_driver_of_the_socket_device_harms_nobody_else, TINY | SANITIZER | SLOW)
+{
+    accept_without_end(listen_host(64));
+    connect_without_end();
+    hostile_driver(add_victim, 1, 0, 20);
 }
