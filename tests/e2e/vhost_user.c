@@ -477,30 +477,3 @@ E2E(a_linux_guest_uses_a_disk_of_qemus_storage_daemon, LINUX)
     linux_leave(vm, "reboot");
     vm_exits(vm, 0);
 }
-
-/* Memory that comes from devices: what is plugged is the back end's too, files are not. */
-E2E(a_vhost_user_disk_works_beside_plugged_and_persistent_memory, LINUX)
-{
-    const char *disk = disk_new("disk", 8);
-    struct server server = server_new("s", disk, (struct vhost_server_options){0});
-    struct vm *vm = vm_new(NULL);
-    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":512}");
-    vm_put(vm, "/pmem/p", "{\"id\":\"p\",\"path_on_host\":\"%s\"}", disk_new("pmem", 3));
-    add_vhost(vm, "d", server.socket, "");
-    linux_machine(vm, 1, 128);
-    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
-    vm_patch(vm, "/hotplug/memory", "{\"requested_size_mib\":256}");
-    unsigned long long total = 0;
-    for (int64_t deadline = clock_ms() + e2e_ms(20000); total < 300;) {
-        total = number_of(ask(vm, "meminfo MemTotal"), "kib") / 1024;
-        if (!clock_left(deadline))
-            FAIL("the guest counts %llu MiB", total);
-    }
-    ask(vm, "touch 160"); /* more than there was at the start */
-    ask(vm, "load vda on");
-    ask(vm, "sleep 300");
-    CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
-    ask(vm, "write vda 16384 7");
-    ask(vm, "verify vda 16384 7");
-    disk_holds(disk, 0, 16384, 7);
-}

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -153,23 +154,25 @@ static void test_vhost_user_memory_goes_with_a_file_for_each_region(void **state
         uint32_t head[3], count, padding;
         uint64_t region[8][4];
     } __attribute__((packed)) came;
-    struct mem_region device = {
-        .gpa = GPA(600 * GIB), .size = 2 * MIB, .hva = (uint8_t *)0x1000, .backing = MEM_SHARED};
-    uint64_t plugged = 1;
+    /* Of persistent memory a back end gets as much as its file has, and nothing it cannot write. */
+    struct mem_region devices[] = {
+        {.gpa = GPA(600 * GIB), .size = 2 * MIB},
+        {.gpa = GPA(700 * GIB), .size = 2 * MIB, .read_only = true},
+        {.gpa = GPA(800 * GIB), .size = 2 * MIB}, /* of no file at all */
+    };
     struct fixture f;
     struct mem mem;
-    int fds[8];
+    int fds[8], file = memfd_create("pmem", MFD_CLOEXEC);
 
     (void)state;
     set_up(&f);
+    assert_int_equal(ftruncate(file, MIB + 100), 0);
     assert_int_equal(mem_create_shared(&mem, 4 * GIB, MEM_PAGES_DEFAULT, false, NULL), 0);
-    device.fd = f.peer;
-    device.plugged = &plugged;
-    device.block_shift = 21;
-    assert_int_equal(mem_add_region(&mem, &device, NULL), 0);
-    device.gpa = GPA(700 * GIB);
-    device.plugged = NULL; /* persistent memory, whose file may end before it */
-    assert_int_equal(mem_add_region(&mem, &device, NULL), 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
+        devices[i].hva = mem.region[0].hva + i * MIB;
+        devices[i].fd = i < 2 ? file : -1;
+        assert_int_equal(mem_add_region(&mem, &devices[i], NULL), 0);
+    }
     assert_int_equal(vhost_user_send_memory(&f.conn, &mem), 0);
 
     assert_int_equal(receive_fds(&f, &came, sizeof(came), fds), 3);
@@ -185,9 +188,12 @@ static void test_vhost_user_memory_goes_with_a_file_for_each_region(void **state
     assert_int_equal(came.region[0][3], 0);
     assert_int_equal(came.region[1][3], 3 * GIB); /* where it begins in the file */
     assert_int_equal(came.region[2][0], 600 * GIB);
-    assert_true(same_file(fds[2], f.peer));
+    assert_int_equal(came.region[2][1], MIB);
+    assert_int_equal(came.region[2][3], 0);
+    assert_true(same_file(fds[2], file));
     for (unsigned i = 0; i < 3; i++)
         close(fds[i]);
+    close(file);
     mem_destroy(&mem);
     tear_down(&f);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define VERSION     1u
@@ -196,21 +197,35 @@ struct table {
     int fds[VHOST_USER_REGIONS_MAX];
 };
 
-static void add_region(struct table *table, const struct mem_region *region, int fd,
+static void add_region(struct table *table, const struct mem_region *region, uint64_t size, int fd,
                        uint64_t file_offset)
 {
     unsigned i = table->memory.count;
 
-    if (i == VHOST_USER_REGIONS_MAX)
+    if (size == 0 || i == VHOST_USER_REGIONS_MAX)
         return;
     table->memory.region[i] = (struct vhost_user_region){
         .gpa = region->gpa.v,
-        .size = region->size,
+        .size = size,
         .hva = (uintptr_t)region->hva,
         .file_offset = file_offset,
     };
     table->fds[i] = fd;
     table->memory.count++;
+}
+
+/*
+ * How much of a device's region its file has. The file of persistent memory may end before its
+ * region: a guest that let a back end touch the rest would kill it, and with it perhaps the drives
+ * of other guests.
+ */
+static uint64_t size_in_file(const struct mem_region *region)
+{
+    struct stat st;
+
+    if (fstat(region->fd, &st) < 0)
+        return 0;
+    return MIN(region->size, align_down((uint64_t)st.st_size, PAGE_SIZE));
 }
 
 int vhost_user_send_memory(struct vhost_user *conn, const struct mem *mem)
@@ -221,14 +236,15 @@ int vhost_user_send_memory(struct vhost_user *conn, const struct mem *mem)
     if (!mem->shared)
         return -EINVAL;
     for (unsigned i = 0; i < mem->count; i++)
-        add_region(&table, &mem->region[i], mem->fd,
+        add_region(&table, &mem->region[i], mem->region[i].size, mem->fd,
                    (uint64_t)(mem->region[i].hva - mem->region[0].hva));
-    /* Memory that can be plugged is a file like RAM's. The files of persistent memory are not
-     * handed over: they may end before their region, and a back end that touches that would be
-     * killed. */
-    for (unsigned i = 0; i < mem->device_count; i++)
-        if (mem->device[i].fd >= 0 && mem->device[i].plugged)
-            add_region(&table, &mem->device[i], mem->device[i].fd, 0);
+    /* A back end maps what it is given for writing, and refuses all if it cannot. */
+    for (unsigned i = 0; i < mem->device_count; i++) {
+        const struct mem_region *region = &mem->device[i];
+
+        if (region->fd >= 0 && !region->read_only)
+            add_region(&table, region, size_in_file(region), region->fd, 0);
+    }
     return vhost_user_send(conn, VHOST_USER_SET_MEM_TABLE, &table.memory,
                            offsetof(struct vhost_user_memory, region) +
                                table.memory.count * sizeof(table.memory.region[0]),

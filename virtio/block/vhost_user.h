@@ -149,8 +149,9 @@ int vhost_user_send_vring(struct vhost_user *conn, enum vhost_user_request reque
 int vhost_user_send_vring_fd(struct vhost_user *conn, enum vhost_user_request request,
                              int fd) __must_check;
 
-/* Guest memory, which is shared (mem_create_shared): RAM, and memory that can be plugged. -EINVAL
- * if RAM is not shared. */
+/* Guest memory, which is shared (mem_create_shared): RAM, and of the regions that devices bring
+ * those that are a writable file, as far as it reaches and the table has room. -EINVAL if RAM is
+ * not shared. */
 int vhost_user_send_memory(struct vhost_user *conn, const struct mem *mem) __must_check;
 
 /* Asks; `call` has its `done` and deadline set. Errors as of vhost_user_send: then nothing waits.
