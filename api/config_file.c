@@ -95,14 +95,10 @@ static int read_pmem(struct json_cursor *c, void *member)
 static int read_cpu_config(struct json_cursor *c, void *member)
 {
     struct config_file *file = container_of(member, struct config_file, cpu_template);
-    struct json_string path;
 
     if (json_peek(c) != JSON_KIND_STRING)
         return schema_read(c, &cpu_template_schema, member);
-    if (json_read_string(c, "path string", &path))
-        return -EINVAL;
-    file->cpu_template_path = c->strings + (path.at - c->strings);
-    return 0;
+    return schema_read_string(c, "path string", &file->cpu_template_path);
 }
 
 #define SECTION(name, of_schema, member, flag)                                                     \

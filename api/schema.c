@@ -44,7 +44,7 @@ static int read_number(struct json_cursor *c, const struct schema_member *member
     return 0;
 }
 
-static int read_string(struct json_cursor *c, const char *expected, char **at)
+int schema_read_string(struct json_cursor *c, const char *expected, char **at)
 {
     struct json_string s;
 
@@ -80,9 +80,9 @@ static int read_value(struct json_cursor *c, const struct schema_member *member,
     case SCHEMA_USIZE:
         return read_number(c, member, at);
     case SCHEMA_STRING:
-        return read_string(c, "a string", at);
+        return schema_read_string(c, "a string", at);
     case SCHEMA_PATH:
-        return read_string(c, "path string", at);
+        return schema_read_string(c, "path string", at);
     case SCHEMA_NAMES:
         return read_name(c, member, at);
     case SCHEMA_OBJECT:

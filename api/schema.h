@@ -73,4 +73,8 @@ struct schema {
  */
 int schema_read(struct json_cursor *c, const struct schema *schema, void *out) __must_check;
 
+/* Reads one string that is to be a C string: with a NUL character in it, it is refused. *at lies in
+ * the cursor's memory. The same errors. */
+int schema_read_string(struct json_cursor *c, const char *expected, char **at) __must_check;
+
 #endif

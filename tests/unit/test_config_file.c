@@ -367,6 +367,16 @@ static void test_config_file_takes_the_cpu_template_from_a_file(void **state)
     assert_int_equal(f->machine->cpu_template->capability[0].number, 9);
 }
 
+static void test_config_file_refuses_a_path_with_a_nul_character(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(files_write("t", "{}", 2), 0);
+    assert_refused(f, "{\"cpu-config\":\"t\\u0000x\"," MINIMAL "}",
+                   "c.json: invalid value: a string with a NUL character, expected path string at "
+                   "line 1 column 24");
+}
+
 static void test_config_file_read_gives_whole_files_and_reasons(void **state)
 {
     struct fixture *f = *state;
@@ -409,6 +419,7 @@ int main(void)
         TEST(test_config_file_says_what_is_wrong_and_where),
         TEST(test_config_file_refusals_name_the_section),
         TEST(test_config_file_takes_the_cpu_template_from_a_file),
+        TEST(test_config_file_refuses_a_path_with_a_nul_character),
         TEST(test_config_file_read_gives_whole_files_and_reasons),
     };
 
