@@ -104,6 +104,39 @@ static void test_vsock_guest_gets_no_more_than_it_has_room_for(void **state)
     tear_down(ends);
 }
 
+static void test_vsock_guest_without_room_is_asked_once_until_it_answers(void **state)
+{
+    struct vsock_ends *ends = set_up();
+    struct vsock_packet packet;
+    int fd;
+
+    (void)state;
+    ends->alloc = 1000;
+    fd = connect_client(ends);
+    assert_int_equal(write(fd, bytes, 3000), 3000);
+    ends_run(ends);
+    assert_true(ends_take(ends, &packet, got, sizeof(got)));
+    for (unsigned round = 0; round < 2; round++) {
+        assert_true(ends->vsock->stall.armed == (round == 0));
+        for (unsigned i = 0; i < fake_loop_count(ends->loop); i++)
+            if (fake_loop_op(ends->loop, i)->op == &ends->vsock->stall.op)
+                fake_loop_complete(ends->loop, i, -ETIME, false);
+        ends_run(ends);
+        if (round == 0)
+            assert_packet(ends, VSOCK_OP_CREDIT_REQUEST, VSOCK_FIRST_PORT, ENDS_PORT);
+        else
+            assert_no_packet(ends);
+    }
+    ends->forwarded = 1000;
+    guest_says(ends, VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
+    ends_run(ends);
+    assert_true(ends_take(ends, &packet, got, sizeof(got)));
+    assert_int_equal(packet.len, 1000);
+    assert_true(ends->vsock->stall.armed);
+    close(fd);
+    tear_down(ends);
+}
+
 static void test_vsock_absurd_credit_of_the_guest_is_no_credit(void **state)
 {
     struct vsock_ends *ends = set_up();
@@ -510,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_vsock_bytes_of_the_guest_reach_a_host_that_is_slow),
         cmocka_unit_test(test_vsock_guest_hears_of_room_only_when_it_runs_low),
         cmocka_unit_test(test_vsock_guest_gets_no_more_than_it_has_room_for),
+        cmocka_unit_test(test_vsock_guest_without_room_is_asked_once_until_it_answers),
         cmocka_unit_test(test_vsock_absurd_credit_of_the_guest_is_no_credit),
         cmocka_unit_test(test_vsock_guest_that_sends_more_than_there_is_room_loses_the_connection),
         cmocka_unit_test(test_vsock_goes_on_when_the_guest_has_buffers_again),

@@ -22,6 +22,9 @@
 /* How long a chain of the guest is held at least, and half of how long at most. */
 #define HELD_NS (2 * NSEC_PER_MSEC)
 
+/* How long a guest may be without room before it is asked for news: it should tell by itself. */
+#define STALL_NS (50 * NSEC_PER_MSEC)
+
 /* Descriptors for everything else in the process. */
 #define DESCRIPTORS_BESIDE 256
 
@@ -87,6 +90,27 @@ static void deadline_done(struct op *op, int res, bool more)
         vsock_conn_expire(conn);
     if (conn)
         loop_timer_start(vsock->dev.env.loop, &vsock->deadline, conn->deadline_ns - now);
+    vsock_queues_deliver(vsock);
+}
+
+void vsock_time_stall(struct vsock_conn *conn)
+{
+    struct vsock *vsock = conn->vsock;
+
+    link_append(&vsock->stalled, &conn->timed);
+    if (!vsock->stall.armed)
+        loop_timer_start(vsock->dev.env.loop, &vsock->stall, STALL_NS);
+}
+
+static void stall_done(struct op *op, int res, bool more)
+{
+    struct vsock *vsock = container_of(op, struct vsock, stall.op);
+
+    (void)res;
+    (void)more;
+    vsock->stall.armed = false;
+    while (link_is_used(&vsock->stalled))
+        vsock_conn_ask_for_credit(container_of(vsock->stalled.next, struct vsock_conn, timed));
     vsock_queues_deliver(vsock);
 }
 
@@ -330,10 +354,12 @@ static void init(struct vsock *vsock, const struct virtio_env *env)
     vsock->start.run = start;
     vsock->deadline.op.done = deadline_done;
     vsock->held.op.done = held_done;
+    vsock->stall.op.done = stall_done;
     vsock_table_init(&vsock->table);
     link_init(&vsock->ready);
     link_init(&vsock->timed);
     link_init(&vsock->waiting);
+    link_init(&vsock->stalled);
     vsock_host_init(vsock);
 }
 

@@ -117,12 +117,16 @@ static uint32_t credit(const struct vsock_conn *conn)
     return in_flight < conn->peer_alloc ? conn->peer_alloc - in_flight : 0;
 }
 
+/* Whether there may be bytes of the host that the guest still takes. */
+static bool has_bytes(const struct vsock_conn *conn)
+{
+    return conn->state == VSOCK_OPEN && conn->readable && !conn->ended &&
+           !(conn->guest_shut & VSOCK_SHUTDOWN_RECEIVE);
+}
+
 uint32_t vsock_conn_wants(const struct vsock_conn *conn)
 {
-    if (conn->state != VSOCK_OPEN || !conn->readable || conn->ended ||
-        conn->guest_shut & VSOCK_SHUTDOWN_RECEIVE)
-        return 0;
-    return MIN(credit(conn), conn->chunk);
+    return has_bytes(conn) ? MIN(credit(conn), conn->chunk) : 0;
 }
 
 bool vsock_conn_owes_packet(const struct vsock_conn *conn)
@@ -151,11 +155,34 @@ static void watch(struct vsock_conn *conn)
     conn->polling = true;
 }
 
+/* Whether only the guest's lack of room keeps bytes back; other states have deadlines of their own.
+ */
+static void consider_stall(struct vsock_conn *conn)
+{
+    bool stalled = has_bytes(conn) && credit(conn) == 0 && !conn->asked;
+
+    if (conn->state != VSOCK_OPEN || stalled == link_is_used(&conn->timed))
+        return;
+    if (stalled)
+        vsock_time_stall(conn);
+    else
+        link_remove(&conn->timed);
+}
+
+void vsock_conn_ask_for_credit(struct vsock_conn *conn)
+{
+    link_remove(&conn->timed);
+    conn->asked = true;
+    conn->owed |= VSOCK_OWES_CREDIT_REQUEST;
+    vsock_conn_settle(conn);
+}
+
 void vsock_conn_settle(struct vsock_conn *conn)
 {
     link_remove(&conn->ready);
     if (vsock_conn_owes_packet(conn) || vsock_conn_wants(conn) > 0)
         link_append(&conn->vsock->ready, &conn->ready);
+    consider_stall(conn);
     watch(conn);
 }
 
@@ -471,6 +498,7 @@ void vsock_conn_receive(struct vsock_conn *conn, const struct vsock_packet *pack
 {
     conn->peer_alloc = packet->buf_alloc;
     conn->peer_forwarded = packet->fwd_cnt;
+    conn->asked = false;
     switch (packet->op) {
     case VSOCK_OP_RESPONSE:
         agreed(conn);

@@ -65,6 +65,7 @@ struct vsock_conn {
     bool readable; /* there may be bytes of the host: set by poll, cleared by a short read */
     bool hung_up;  /* the host's end is closed altogether */
     bool ended;    /* the host's last byte has been read */
+    bool asked;    /* the guest has been asked for credit since it last said something */
 
     /* The client's first line as far as it has come, and then the bytes that came with it. */
     char wish[VSOCK_WISH_MAX];
@@ -121,6 +122,10 @@ void vsock_conn_data_packet(struct vsock_conn *conn, struct vsock_packet *packet
 /* Puts the connection on the ready list if it has something for the guest, and else takes it off.
  */
 void vsock_conn_settle(struct vsock_conn *conn);
+
+/* The guest has had no room for long: have it asked. Takes the connection off the stalled list,
+ * where only an answer of the guest leads it back. */
+void vsock_conn_ask_for_credit(struct vsock_conn *conn);
 
 /* Its deadline has passed. Ends it. */
 void vsock_conn_expire(struct vsock_conn *conn);

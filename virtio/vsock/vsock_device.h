@@ -38,7 +38,8 @@ struct vsock {
     struct vsock_link ready;   /* connections with something for the guest, served in turn */
     struct vsock_link timed;   /* connections with a deadline, the earliest first */
     struct vsock_link waiting; /* connections of the guest that wait for the host's listener */
-    struct loop_timer deadline, retry, held;
+    struct vsock_link stalled; /* connections whose bytes the guest has no room for */
+    struct loop_timer deadline, retry, stall, held;
     uint64_t retry_ns;
     unsigned streams;        /* connections with much room */
     uint32_t held_bytes;     /* of the guest's packets whose chains are held */
@@ -63,6 +64,9 @@ static inline struct vsock *to_vsock(struct virtio_dev *dev)
 /* Gives a connection VSOCK_ANSWER_NS; vsock_conn_expire is called then, unless it has left the list
  * of the timed. */
 void vsock_time(struct vsock_conn *conn);
+
+/* The same for a connection that is stalled; vsock_conn_ask_for_credit is called then. */
+void vsock_time_stall(struct vsock_conn *conn);
 
 /* Ends every connection without a word to the guest. */
 void vsock_drop_all(struct vsock *vsock);
