@@ -114,17 +114,22 @@ const struct schema logger_schema =
 /* {"name":"value",...}: printed back at once, since it is only ever shown again. */
 static int read_properties(struct json_cursor *c, void *member)
 {
-    struct json_string key, value;
+    struct json_string key;
     struct json_writer w;
+    char *value;
     int ret;
 
     if (json_enter_object(c, "a map") < 0)
         return -1;
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    while (json_next_key(c, &key) > 0 && json_read_string(c, "a string", &value) == 0) {
+    while (json_next_key(c, &key) > 0) {
+        if (strlen(key.at) != key.len)
+            json_fail_here(c, "invalid value: a string with a NUL character, expected a name");
+        if (schema_read_string(c, "a string", &value))
+            break;
         json_write_key(&w, key.at);
-        json_write_string(&w, value.at);
+        json_write_string(&w, value);
     }
     json_write_end(&w, '}');
     ret = json_leave(c);

@@ -61,23 +61,23 @@ static const struct complaint *parse_digits(const char *s, unsigned base, uint32
 /* "0x1" or "0b1". */
 static int read_prefixed(struct json_cursor *c, void *member)
 {
-    struct json_string s;
+    char *text;
     const struct complaint *why;
 
-    if (json_read_string(c, "a string", &s))
+    if (schema_read_string(c, "a string", &text))
         return -EINVAL;
-    if (strncmp(s.at, "0x", 2) != 0 && strncmp(s.at, "0b", 2) != 0)
+    if (strncmp(text, "0x", 2) != 0 && strncmp(text, "0b", 2) != 0)
         return json_fail(c,
                          "No supported number system prefix found in value [%s]. Make sure to "
                          "prefix the number with '0x' for hexadecimal numbers or '0b' for binary "
                          "numbers.",
-                         s.at);
-    why = parse_digits(s.at + 2, s.at[1] == 'x' ? 16 : 2, member);
+                         text);
+    why = parse_digits(text + 2, text[1] == 'x' ? 16 : 2, member);
     if (why)
         return json_fail(c,
                          "Failed to parse string [%s] as a number for CPU template - "
                          "ParseIntError { kind: %s }",
-                         s.at, why->kind);
+                         text, why->kind);
     return 0;
 }
 
@@ -127,18 +127,18 @@ static int read_bitmap64(struct json_cursor *c, void *member)
 
 static int read_capability(struct json_cursor *c, struct kvm_capability_modifier *capability)
 {
-    struct json_string s;
+    char *text;
     const struct complaint *why;
 
-    if (json_read_string(c, "a string", &s))
+    if (schema_read_string(c, "a string", &text))
         return -EINVAL;
-    capability->removed = s.at[0] == '!';
-    why = parse_digits(s.at + capability->removed, 10, &capability->number);
+    capability->removed = text[0] == '!';
+    why = parse_digits(text + capability->removed, 10, &capability->number);
     if (why)
         return json_fail(c,
                          "Failed to parse string [%s] as a kvm capability - can not convert to "
                          "numeric: %s",
-                         s.at, why->words);
+                         text, why->words);
     return 0;
 }
 
@@ -174,12 +174,12 @@ struct leaf {
 static int read_register(struct json_cursor *c, void *member)
 {
     static const char *const names[] = {"eax", "ebx", "ecx", "edx"};
-    struct json_string s;
+    char *text;
 
-    if (json_read_string(c, "a string", &s))
+    if (schema_read_string(c, "a string", &text))
         return -EINVAL;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (strcmp(s.at, names[i]) == 0) {
+        if (strcmp(text, names[i]) == 0) {
             *(enum cpuid_register *)member = (enum cpuid_register)i;
             return 0;
         }

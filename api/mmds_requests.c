@@ -14,11 +14,11 @@
 static int read_interfaces(struct json_cursor *c, void *member)
 {
     struct mmds_config *config = container_of(member, struct mmds_config, interface);
-    struct json_string id;
+    char *id;
 
     if (json_enter_array(c, "a sequence") < 0)
         return -EINVAL;
-    while (json_next_element(c) > 0 && json_read_string(c, "a string", &id) == 0) {
+    while (json_next_element(c) > 0 && schema_read_string(c, "a string", &id) == 0) {
         char **more = reallocarray(config->interface, config->n_interfaces + 1, sizeof(*more));
 
         if (!more) {
@@ -26,7 +26,7 @@ static int read_interfaces(struct json_cursor *c, void *member)
             break;
         }
         config->interface = more;
-        more[config->n_interfaces++] = c->strings + (id.at - c->strings);
+        more[config->n_interfaces++] = id;
     }
     return json_leave(c);
 }

@@ -137,6 +137,13 @@ static void test_cpu_template_json_refuses_in_the_words_that_clients_know(void *
          "Invalid CPUID register. Must be one of [eax, ebx, ecx, edx] at line 1 column 90"},
         {"{\"msr_modifiers\":[{\"addr\":\"0x1\",\"bitmap\":\"0b2\"}]}",
          "Failed to parse string [0b2] as a bitmap - unknown character: 50 at line 1 column 47"},
+        {"{\"kvm_capabilities\":[\"56\\u0000x\"]}",
+         "invalid value: a string with a NUL character, expected a string at line 1 column 32"},
+        {"{\"cpuid_modifiers\":[{\"leaf\":\"0x7\\u0000\",\"subleaf\":\"0x0\"}]}",
+         "invalid value: a string with a NUL character, expected a string at line 1 column 39"},
+        {"{\"cpuid_modifiers\":[{\"leaf\":\"0x1\",\"subleaf\":\"0x0\",\"flags\":0,\"modifiers\":[{"
+         "\"register\":\"eax\\u0000\"}]}]}",
+         "invalid value: a string with a NUL character, expected a string at line 1 column 96"},
         {"{\"msr_modifiers\":[{\"addr\":\"0x1\"}]}", "missing field `bitmap` at line 1 column 32"},
         {"{\"vcpu_features\":[]}",
          "unknown field `vcpu_features`, expected one of `kvm_capabilities`, `cpuid_modifiers`, "

@@ -93,6 +93,8 @@ static void test_mmds_config_refusals_change_nothing(void **state)
          JSON "invalid type: integer `5`, expected IPv4 address at line 1 column 44."},
         {"{\"network_interfaces\":[1]}",
          JSON "invalid type: integer `1`, expected a string at line 1 column 24."},
+        {"{\"network_interfaces\":[\"a\\u0000x\"]}", JSON
+         "invalid value: a string with a NUL character, expected a string at line 1 column 33."},
         {"{\"version\":\"V2\"}", JSON "missing field `network_interfaces` at line 1 column 16."},
         {"{\"network_interfaces\":[\"a\"],\"imds_compat\":null}",
          JSON "invalid type: null, expected a boolean at line 1 column 46."},

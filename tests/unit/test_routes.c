@@ -545,6 +545,13 @@ static void test_routes_metrics_refuse_in_the_words_that_clients_know(void **sta
                  JSON "invalid type: integer `1`, expected a string at line 1 column 39.");
     assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":[]}",
                  JSON "invalid type: sequence, expected a map at line 1 column 33.");
+    assert_fault(
+        f, "PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":{\"a\\u0000b\":\"c\"}}",
+        JSON "invalid value: a string with a NUL character, expected a name at line 1 column 44.");
+    assert_fault(
+        f, "PUT", "/metrics", "{\"metrics_path\":\"m\",\"properties\":{\"a\":\"b\\u0000\"}}",
+        JSON
+        "invalid value: a string with a NUL character, expected a string at line 1 column 47.");
     assert_fault(f, "PUT", "/metrics", "{\"metrics_path\":\"no/m\"}",
                  "Metrics error: Cannot initialize the metrics system due to bad user input: No "
                  "such file or directory (os error 2)");
