@@ -438,6 +438,33 @@ E2E(pauses_under_load_of_a_vhost_user_disk_lose_no_request, LINUX | SANITIZER)
     CHECK(number_of(load, "reads") > 0 && number_of(load, "writes") > 0);
 }
 
+/* A reset stops the ring at the back end, a start gives it another. */
+static void driver_starts_anew(const char *socket)
+{
+    struct vm *vm = vm_new(NULL);
+    add_vhost(vm, "d", socket, "");
+    linux_boot(vm);
+    ask(vm, "write vda 4096 7");
+    for (int i = 0; i < 3; i++) {
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_blk/unbind virtio0");
+        CHECK(!strstr(ask(vm, "disks"), "vda"));
+        ask(vm, "set /sys/bus/virtio/drivers/virtio_blk/bind virtio0");
+        CHECK_INT(number_of(disk_line(vm, "vda"), "sectors"), 2 * SECTORS_PER_MIB);
+        ask(vm, "verify vda 4096 7");
+    }
+}
+
+E2E(a_driver_unbound_and_bound_again_finds_its_vhost_user_disk, LINUX | SANITIZER)
+{
+    driver_starts_anew(
+        server_new("s", disk_new("disk", 2), (struct vhost_server_options){0}).socket);
+}
+
+E2E(a_driver_unbound_and_bound_again_finds_its_disk_of_qemus_storage_daemon, LINUX)
+{
+    driver_starts_anew(daemon_new(disk_new("disk", 2), ",writable=on"));
+}
+
 E2E(the_death_of_a_back_end_is_reported_and_harms_nobody_else, LINUX | SANITIZER)
 {
     struct vm *vm = vm_new(NULL);
