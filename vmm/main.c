@@ -300,9 +300,10 @@ int main(int argc, char **argv)
     api.id = args.id;
     config = load(args.config_file, &config_len, &e);
     listener = open_for_clients(&api, &args, &e);
-    announce();
+    /* Before the log's first line, which may be one too many for RLIMIT_FSIZE. */
     if (signals_install(flush_in_signal, &e))
         fail(&e);
+    announce();
     grow_descriptor_table();
     create_parts(&api, &args, listener, &server, &e);
     note_startup(&args);

@@ -91,6 +91,20 @@ E2E(a_write_beyond_the_limit_of_file_sizes_is_the_async_engines_guests_error, TI
     vm_exits(vm, 0);
 }
 
+static int forbid_writing(void *arg)
+{
+    const struct rlimit nothing = {0};
+    (void)arg;
+    return setrlimit(RLIMIT_FSIZE, &nothing) < 0 ? -errno : 0;
+}
+
+E2E(a_log_beyond_the_limit_of_file_sizes_ends_the_monitor_with_151_from_its_first_line_on, HOST)
+{
+    struct vm *vm = vm_spawn((struct monitor_spec){
+        .in = PROCESS_PIPE, .out = PROCESS_PIPE, .err = PROCESS_PIPE, .prepare = forbid_writing});
+    vm_exits(vm, 151);
+}
+
 E2E(pauses_while_the_tiny_guest_reads_and_writes_lose_no_request, TINY | SANITIZER)
 {
     const char *disk = disk_new("disk", 8);
