@@ -190,6 +190,14 @@ int machine_set_serial(struct machine *machine, const struct serial_config *conf
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+void machine_take_console(struct machine *machine)
+{
+    if (!machine->options.console_input)
+        return;
+    console_enter_raw(STDIN_FILENO);
+    serial_set_input(&machine->serial, STDIN_FILENO);
+}
+
 int machine_start(struct machine *machine, struct err *e)
 {
     int rc;
@@ -205,10 +213,7 @@ int machine_start(struct machine *machine, struct err *e)
         return rc;
     }
     machine->state = MACHINE_RUNNING;
-    if (machine->options.console_input) {
-        console_enter_raw(STDIN_FILENO);
-        serial_set_input(&machine->serial, STDIN_FILENO);
-    }
+    machine_take_console(machine);
     return 0;
 }
 

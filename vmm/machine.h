@@ -17,6 +17,7 @@
 #include "vmm/base/loop.h"
 #include "vmm/config.h"
 #include "vmm/devices.h"
+#include "vmm/saved_devices.h"
 
 enum machine_state { MACHINE_NOT_STARTED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPED };
 
@@ -71,6 +72,39 @@ int machine_resume(struct machine *machine, struct err *e) __must_check;
 
 /* Sends Ctrl-Alt-Del through the keyboard controller. */
 void machine_ctrl_alt_del(struct machine *machine);
+
+/* Where a snapshot goes. */
+struct snapshot_files {
+    const char *state_path, *mem_path;
+};
+
+/*
+ * Writes a snapshot of a paused machine, which may go on afterwards. Both files are complete and on
+ * the disk before either takes its name, the memory first; after an error both are as they were,
+ * unless it is the state's last rename that failed. A process that dies between the two renames
+ * leaves the new memory beside the former state, which no load can tell.
+ */
+int machine_save(struct machine *machine, const struct snapshot_files *files,
+                 struct err *e) __must_check;
+
+struct machine_load {
+    struct snapshot_files files;
+    bool track_dirty;
+    bool wall_clock; /* put the guest's clock forward by the time that has passed */
+    bool any_pages;  /* `pages` is not given: as saved */
+    enum mem_pages pages;
+    struct saved_overrides overrides;
+};
+
+/*
+ * Makes a machine that was told nothing yet the one that was saved, paused. An error leaves a
+ * machine that is good for nothing: the process ends (machine_give_up).
+ */
+int machine_load(struct machine *machine, const struct machine_load *load,
+                 struct err *e) __must_check;
+
+/* Ends it, and loop_run, with the exit code of a failure, whatever its state. */
+void machine_give_up(struct machine *machine);
 
 /*
  * How the machine ended, once loop_run has returned with MACHINE_STOPPED: the process's exit code

@@ -58,6 +58,8 @@ static int create_memory(struct machine *machine, struct err *e)
     /* A size that does not fit is refused by mem_create; it must not wrap into one that does. */
     uint64_t size = MIN(config->mem_size_mib, UINT64_MAX / MIB) * MIB;
 
+    if (machine->mem.count > 0) /* out of a snapshot */
+        return 0;
     if (devices_share_memory(&machine->devices))
         return mem_create_shared(&machine->mem, size, config->huge_pages, config->track_dirty_pages,
                                  e);
@@ -115,18 +117,25 @@ static int create_vm(struct machine *machine, struct err *e)
     return rc;
 }
 
-static int create_vcpus(struct machine *machine, struct err *e)
+/* Without anything in them: a snapshot has all of it. */
+static int create_empty_vcpus(struct machine *machine, struct err *e)
 {
     struct vcpus *vcpus = &machine->vcpus;
-    struct cpu_model model;
-    int rc;
 
     vcpus->loop = machine->loop;
     vcpus->ports = &machine->ports;
     vcpus->mmio = &machine->mmio;
     vcpus->ended = vcpu_failed;
     vcpus->owner = machine;
-    rc = vcpus_create(vcpus, &machine->kvm, machine->config.vcpu_count, e);
+    return vcpus_create(vcpus, &machine->kvm, machine->config.vcpu_count, e);
+}
+
+static int create_vcpus(struct machine *machine, struct err *e)
+{
+    struct vcpus *vcpus = &machine->vcpus;
+    struct cpu_model model;
+    int rc = create_empty_vcpus(machine, e);
+
     if (rc)
         return rc;
     rc = cpu_model_create(&model, &machine->kvm, &machine->config, machine->cpu_template, e);
@@ -344,5 +353,24 @@ int machine_build(struct machine *machine, struct err *e)
         rc = vcpus_start(&machine->vcpus, e);
     if (rc)
         tear_down(machine);
+    return rc;
+}
+
+int machine_rebuild(struct machine *machine,
+                    int (*load)(struct machine *machine, void *arg, struct err *e), void *arg,
+                    struct err *e)
+{
+    int rc = check_device_count(machine, e);
+
+    if (rc == 0)
+        rc = create_vm(machine, e);
+    if (rc == 0)
+        rc = create_empty_vcpus(machine, e);
+    if (rc == 0)
+        rc = attach_devices(machine, e);
+    if (rc == 0)
+        rc = load(machine, arg, e);
+    if (rc == 0)
+        rc = vcpus_start_parked(&machine->vcpus, e);
     return rc;
 }

@@ -71,6 +71,20 @@ struct machine {
  */
 int machine_build(struct machine *machine, struct err *e) __must_check;
 
+/*
+ * The same for a guest that was saved: the memory is there already, `load` gives devices and vCPUs
+ * what they had, and the vCPUs' threads park before their first instruction. On error what there is
+ * stays until the process's end: devices that were restored already have work in the loop.
+ */
+int machine_rebuild(struct machine *machine,
+                    int (*load)(struct machine *machine, void *arg, struct err *e), void *arg,
+                    struct err *e) __must_check;
+
+/* Gives the guest our standard input, if it is to have it. */
+void machine_take_console(struct machine *machine);
+
+extern const struct state_desc saved_machine_desc;
+
 /* The guest's end, from any device or vCPU: the exit code of the process. */
 void machine_end(struct machine *machine, int exit_code);
 

@@ -315,7 +315,7 @@ static int create_thread(struct vcpu *vcpu, const pthread_attr_t *attributes)
     return rc;
 }
 
-int vcpus_start(struct vcpus *all, struct err *e)
+static int start(struct vcpus *all, bool parked, struct err *e)
 {
     struct sigaction kick = {.sa_handler = kick_handler};
     pthread_attr_t attributes;
@@ -324,8 +324,11 @@ int vcpus_start(struct vcpus *all, struct err *e)
     sigaction(KICK_SIGNAL, &kick, NULL);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    all->park = all->over = all->quit = false;
+    all->over = all->quit = false;
+    all->park = parked;
     all->parked = 0;
+    for (unsigned i = 0; i < all->count; i++)
+        all->vcpu[i].run->immediate_exit = parked;
     /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
      * trace. */
     for (unsigned i = all->count; i-- > 0 && rc == 0;)
@@ -337,11 +340,25 @@ int vcpus_start(struct vcpus *all, struct err *e)
     return err_set(e, -rc, "Cannot create a vCPU thread: %s", err_os(-rc));
 }
 
+int vcpus_start(struct vcpus *all, struct err *e)
+{
+    return start(all, false, e);
+}
+
 static bool all_parked(void *arg)
 {
     const struct vcpus *all = arg;
 
     return all->parked == all->count || all->over;
+}
+
+int vcpus_start_parked(struct vcpus *all, struct err *e)
+{
+    int rc = start(all, true, e);
+
+    if (rc == 0)
+        loop_wait(all->loop, all_parked, all);
+    return rc;
 }
 
 void vcpus_park(struct vcpus *all)

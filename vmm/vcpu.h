@@ -66,6 +66,9 @@ void vcpus_flush_posted(struct vcpus *all);
 /* Starts the threads; they run at once. On error none is left. */
 int vcpus_start(struct vcpus *all, struct err *e) __must_check;
 
+/* The same, and each parks at once, before its first instruction: vcpus_resume lets them run. */
+int vcpus_start_parked(struct vcpus *all, struct err *e) __must_check;
+
 /* Parks every vCPU and returns when all are; the loop turns meanwhile. Loop thread, lock held. */
 void vcpus_park(struct vcpus *all);
 

@@ -45,6 +45,8 @@ void machine_destroy(struct machine *machine)
     machine_set_cpu_template(machine, NULL);
     free_boot_source(&machine->boot_source);
     free(machine->serial_path);
+    free(machine->state_path);
+    free(machine->mem_path);
     free(machine);
 }
 
@@ -145,6 +147,40 @@ int machine_resume(struct machine *machine, struct err *e)
     machine->resumes++;
     machine->state = MACHINE_RUNNING;
     return 0;
+}
+
+static void note_files(struct machine *machine, const struct snapshot_files *files)
+{
+    free(machine->state_path);
+    free(machine->mem_path);
+    machine->state_path = copy(files->state_path);
+    machine->mem_path = copy(files->mem_path);
+}
+
+int machine_save(struct machine *machine, const struct snapshot_files *files, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    note_files(machine, files);
+    machine->saves++;
+    return 0;
+}
+
+int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    note_files(machine, &load->files);
+    machine->load = *load;
+    machine->loads++;
+    machine->state = MACHINE_PAUSED;
+    return 0;
+}
+
+void machine_give_up(struct machine *machine)
+{
+    machine->state = MACHINE_STOPPED;
+    machine->exit_code = 1;
 }
 
 void machine_ctrl_alt_del(struct machine *machine)

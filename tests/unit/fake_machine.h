@@ -16,6 +16,9 @@ struct machine {
     struct cpu_template *cpu_template;
     struct devices devices;
     char *serial_path;
+    unsigned saves, loads;
+    char *state_path, *mem_path; /* of the last save or load */
+    struct machine_load load;    /* the last one, without what it points to */
     unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;
     int exit_code;
     const char *refusal; /* NULL = all goes well; else every call fails with these words */

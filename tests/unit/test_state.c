@@ -20,6 +20,8 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/pit.h"
 #include "vmm/legacy/serial.h"
+#include "vmm/machine_parts.h"
+#include "vmm/saved_devices.h"
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/vcpu_parts_x86_64.h"
 #include "vmm/snapshot/vm_state.h"
@@ -240,8 +242,12 @@ static void test_state_shift_moves_moments_and_nothing_else(void **state)
     (void)state;
     state_shift_moments(&desc, &timed, 500);
     assert_int_equal(timed.moment, 1500);
-    state_shift_moments(&desc, &timed, (uint64_t)-1400); /* the host has just booted */
+    state_shift_moments(&desc, &timed, -1400);
     assert_int_equal(timed.moment, 100);
+    state_shift_moments(&desc, &timed, -5000); /* another host, which has just booted */
+    assert_int_equal(timed.moment, 1);
+    state_shift_moments(&desc, &timed, INT64_MIN);
+    assert_int_equal(timed.moment, 1);
     assert_int_equal(timed.before, 1);
     assert_int_equal(timed.never, 0);
     assert_int_equal(timed.after, 4);
@@ -307,7 +313,12 @@ static const struct known_state known[] = {
     {&vcpu_mp_state_desc, 1, 0x4ba302ce},     {&vcpu_cpuid_desc, 1, 0xb0243810},
     {&vcpu_msr_desc, 1, 0xc151e474},          {&vm_pic_desc, 1, 0x3de181db},
     {&vm_ioapic_desc, 1, 0x30e1a2a5},         {&vm_clock_desc, 1, 0x9b9e0f80},
-    {&mem_map_desc, 1, 0xcbada4d2},
+    {&mem_map_desc, 1, 0xcbada4d2},           {&saved_machine_desc, 1, 0x38f50054},
+    {&saved_counts_desc, 1, 0xea57c2cc},      {&saved_balloon_desc, 1, 0x7dceba0a},
+    {&saved_drive_desc, 1, 0xd9ba4a3d},       {&saved_net_desc, 1, 0x03c391cf},
+    {&saved_pmem_desc, 1, 0xc692c57f},        {&saved_vsock_desc, 1, 0x16394f94},
+    {&saved_entropy_desc, 1, 0x3c02acb7},     {&saved_hotplug_desc, 1, 0x7500befc},
+    {&saved_mmds_desc, 1, 0x46d8d3c8},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)

@@ -89,7 +89,7 @@ int state_decode(const struct state_desc *desc, const void *from, size_t len, vo
     return 0;
 }
 
-void state_shift_moments(const struct state_desc *desc, void *state, uint64_t by_ns)
+void state_shift_moments(const struct state_desc *desc, void *state, int64_t by_ns)
 {
     for (uint32_t i = 0; i < desc->count; i++) {
         uint8_t *at = (uint8_t *)state + desc->field[i].offset;
@@ -100,7 +100,7 @@ void state_shift_moments(const struct state_desc *desc, void *state, uint64_t by
         memcpy(&moment, at, sizeof(moment));
         if (moment == 0)
             continue;
-        moment += by_ns;
+        moment = by_ns < 0 && moment <= -(uint64_t)by_ns ? 1 : moment + (uint64_t)by_ns;
         memcpy(at, &moment, sizeof(moment));
     }
 }

@@ -75,7 +75,7 @@ int state_decode(const struct state_desc *desc, const void *from, size_t len, vo
                  struct err *e) __must_check;
 
 /* Moves every STATE_TIME row of *state that is not 0 by so many nanoseconds: from the clock of the
- * save to that of the load. Sums wrap, as whoever reads such a row expects. */
-void state_shift_moments(const struct state_desc *desc, void *state, uint64_t by_ns);
+ * save to that of the load. A moment before that clock began becomes its first. */
+void state_shift_moments(const struct state_desc *desc, void *state, int64_t by_ns);
 
 #endif
