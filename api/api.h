@@ -26,6 +26,9 @@ struct api {
     /* Of PUT /serial: its file is opened (and made) when the machine starts, as clients expect. */
     struct serial_config serial; /* out_path malloc'ed */
     bool has_serial;
+
+    /* A request, even a refused one, was about a machine to be booted: no snapshot is loaded. */
+    bool boot_specific;
 };
 
 /*
@@ -60,8 +63,10 @@ union body {
     struct vm_body vm;
     struct logger_body logger;
     struct metrics_body metrics;
-    struct mmds_config mmds_config;   /* its array malloc'ed */
-    struct cpu_template cpu_template; /* its arrays malloc'ed */
+    struct snapshot_create_body snapshot_create;
+    struct snapshot_load_body snapshot_load; /* its array malloc'ed */
+    struct mmds_config mmds_config;          /* its array malloc'ed */
+    struct cpu_template cpu_template;        /* its arrays malloc'ed */
 };
 
 struct call {
@@ -92,6 +97,11 @@ int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e
 int api_set_serial(struct api *api, const struct serial_config *config, struct err *e) __must_check;
 int api_set_mmds(struct api *api, const struct mmds_config *config, struct err *e) __must_check;
 
+/* For a machine out of a snapshot: the service that its interfaces are to lead to, ready to answer;
+ * and, once there is the machine, its version as it was saved. */
+int api_prepare_mmds(struct api *api, struct mmds_service *service, struct err *e) __must_check;
+void api_adopt_mmds(struct api *api);
+
 /*
  * The functions of routes.c's rows. `prepare` fills the body with defaults; `check` judges the body
  * before the phase is (its error is answered as it stands); `act` does it (its error is answered
@@ -113,6 +123,12 @@ call_release release_cpu_config;
 call_prepare prepare_logger;
 call_act act_logger, act_metrics;
 call_release release_metrics;
+
+/* snapshots.c */
+call_prepare prepare_snapshot_create;
+call_check check_snapshot_load;
+call_act act_snapshot_create, act_snapshot_load;
+call_release release_snapshot_load;
 
 /* mmds_requests.c */
 call_check check_mmds_config;

@@ -99,6 +99,45 @@ extern const struct schema metrics_schema;
 /* struct mmds_config; its array of interfaces is malloc'ed, freed by whoever read it. */
 extern const struct schema mmds_config_schema;
 
+/* PUT /snapshot/create. */
+enum snapshot_type { SNAPSHOT_DIFF, SNAPSHOT_FULL };
+struct snapshot_create_body {
+    enum snapshot_type type;
+    struct {
+        char *state_path, *mem_path;
+    } files;
+};
+
+/* PUT /snapshot/load; its array is malloc'ed, freed by whoever read it. */
+enum mem_backend_type { BACKEND_FILE, BACKEND_UFFD };
+struct mem_backend_body {
+    char *path;
+    enum mem_backend_type type;
+};
+
+struct vsock_override_body {
+    char *uds_path;
+};
+
+enum load_pages {
+    LOAD_PAGES_AS_SAVED,
+    LOAD_PAGES_NONE,
+    LOAD_PAGES_TRANSPARENT,
+    LOAD_PAGES_2M,
+};
+
+struct snapshot_load_body {
+    char *state_path, *mem_path; /* mem_path NULL = the backend's */
+    struct mem_backend_body backend;
+    struct vsock_override_body vsock;
+    struct net_override *net;
+    size_t net_count;
+    enum load_pages pages;
+    bool has_backend, has_vsock, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
+};
+extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema,
+    net_override_schema, vsock_override_schema;
+
 /* The names of enums in the order in which they are numbered, for printing. */
 extern const char *const huge_pages_names[], *const cache_names[];
 const char *engine_name(enum blk_engine engine);

@@ -113,6 +113,22 @@ int api_set_mmds(struct api *api, const struct mmds_config *config, struct err *
     return 0;
 }
 
+int api_prepare_mmds(struct api *api, struct mmds_service *service, struct err *e)
+{
+    *service = (struct mmds_service){.answer = mmds_http_answer, .owner = &api->mmds_http};
+    return prepare_service(api, e);
+}
+
+void api_adopt_mmds(struct api *api)
+{
+    const struct mmds_config *config = machine_devices(api->machine)->mmds;
+
+    if (!config)
+        return;
+    api->mmds_http.version = config->version;
+    api->mmds_http.imds_compat = config->imds_compat;
+}
+
 int act_mmds_config(struct call *call, struct err *e)
 {
     return api_set_mmds(call->api, &call->body.mmds_config, e);

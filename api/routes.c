@@ -25,6 +25,7 @@
 #define UNPLUG        .phase = PHASE_UNPLUG
 #define WITH_ID       .has_id = true
 #define ALONE         .alone = true
+#define BOOTS         .boots = true
 #define BODY(table)   .schema = &table##_schema
 #define ERROR(words)  .prefix = words ": "
 #define GETS(name)    .count = &metrics.get_api_requests.name##_count
@@ -50,47 +51,51 @@ const struct route routes[] = {
 
     {PUT, AT("actions"),        ANY_TIME, BODY(action), .check = check_action, .act = act_action,
                                 PUTS(actions)},
-    {PUT, AT("boot-source"),    BEFORE_START, BODY(boot_source), .act = act_boot_source,
+    {PUT, AT("boot-source"),    BEFORE_START, BOOTS, BODY(boot_source), .act = act_boot_source,
                                 ERROR("Boot source error"), PUTS(boot_source)},
     {PUT, AT("cpu-config"),     BEFORE_START, BODY(cpu_template), .act = act_cpu_config,
                                 .release = release_cpu_config, ERROR("Configure CPU error"),
                                 PUTS(cpu_cfg)},
-    {PUT, AT("drives"),         PLUG, WITH_ID, BODY(drive), .prepare = prepare_drive,
+    {PUT, AT("drives"),         PLUG, BOOTS, WITH_ID, BODY(drive), .prepare = prepare_drive,
                                 .check = check_drive, .act = act_drive,
                                 ERROR("Drive config error"), PUTS(drive)},
-    {PUT, AT("entropy"),        BEFORE_START, BODY(entropy), .act = act_entropy,
+    {PUT, AT("entropy"),        BEFORE_START, BOOTS, BODY(entropy), .act = act_entropy,
                                 ERROR("Entropy config error")},
     {PUT, AT("logger"),         BEFORE_START, BODY(logger), .prepare = prepare_logger,
                                 .act = act_logger, ERROR("Logger error"), PUTS(logger)},
-    {PUT, AT("machine-config"), BEFORE_START, BODY(machine_put), .prepare = prepare_machine_put,
+    {PUT, AT("machine-config"), BEFORE_START, BOOTS, BODY(machine_put), .prepare = prepare_machine_put,
                                 .check = check_machine_put, .act = act_machine_set,
                                 ERROR("Machine config error"), PUTS(machine_cfg)},
     {PUT, AT("metrics"),        BEFORE_START, BODY(metrics), .act = act_metrics,
                                 .release = release_metrics, ERROR("Metrics error"), PUTS(metrics)},
     {PUT, AT("mmds"),           ANY_TIME, ALONE, .act = act_mmds_put, PUTS(mmds)},
-    {PUT, AT("mmds", "config"), BEFORE_START, BODY(mmds_config), .check = check_mmds_config,
+    {PUT, AT("mmds", "config"), BEFORE_START, BOOTS, BODY(mmds_config), .check = check_mmds_config,
                                 .act = act_mmds_config, .release = release_mmds_config,
                                 ERROR("MMMDS config error"), PUTS(mmds)},
     {PUT, AT("serial"),         BEFORE_START, BODY(serial), .act = act_serial,
                                 ERROR("Serial config error"), PUTS(serial)},
-    {PUT, AT("balloon"),        BEFORE_START, BODY(balloon), .act = act_balloon,
+    {PUT, AT("balloon"),        BEFORE_START, BOOTS, BODY(balloon), .act = act_balloon,
                                 ERROR("Balloon config error")},
-    {PUT, AT("network-interfaces"),   PLUG, WITH_ID, BODY(net), .check = check_net,
+    {PUT, AT("network-interfaces"),   PLUG, BOOTS, WITH_ID, BODY(net), .check = check_net,
                                 .act = act_net, ERROR("Network config error"), PUTS(network)},
-    {PUT, AT("pmem"),                 PLUG, WITH_ID, BODY(pmem), .check = check_pmem,
+    {PUT, AT("pmem"),                 PLUG, BOOTS, WITH_ID, BODY(pmem), .check = check_pmem,
                                 .act = act_pmem, ERROR("Pmem config error"), PUTS(pmem)},
-    {PUT, AT("vsock"),                BEFORE_START, BODY(vsock), .check = check_vsock,
+    {PUT, AT("vsock"),                BEFORE_START, BOOTS, BODY(vsock), .check = check_vsock,
                                 .act = act_vsock, ERROR("Vsock config error"), PUTS(vsock)},
-    {PUT, AT("hotplug", "memory"),    BEFORE_START, BODY(hotplug), .prepare = prepare_hotplug,
+    {PUT, AT("hotplug", "memory"),    BEFORE_START, BOOTS, BODY(hotplug), .prepare = prepare_hotplug,
                                 .act = act_hotplug, ERROR("Memory hotplug config error"),
                                 PUTS(hotplug_memory)},
-    {PUT, AT("snapshot", "create"),   AFTER_START},
-    {PUT, AT("snapshot", "load"),     BEFORE_START},
+    {PUT, AT("snapshot", "create"),   AFTER_START, BODY(snapshot_create),
+                                .prepare = prepare_snapshot_create, .act = act_snapshot_create,
+                                ERROR("Create snapshot error")},
+    {PUT, AT("snapshot", "load"),     BEFORE_START, BODY(snapshot_load),
+                                .check = check_snapshot_load, .act = act_snapshot_load,
+                                .release = release_snapshot_load, ERROR("Load snapshot error")},
 
     {PATCH, AT("drives"),         AFTER_START, WITH_ID, BODY(drive_patch),
                                   .check = check_drive_patch, .act = act_drive_patch,
                                   ERROR("Drive config error"), PATCHES(drive)},
-    {PATCH, AT("machine-config"), BEFORE_START, BODY(machine_patch),
+    {PATCH, AT("machine-config"), BEFORE_START, BOOTS, BODY(machine_patch),
                                   .prepare = prepare_machine_patch, .check = check_machine_patch,
                                   .act = act_machine_set, ERROR("Machine config error"),
                                   PATCHES(machine_cfg)},
@@ -367,8 +372,10 @@ static int serve(struct call *call, const struct route *route)
         ret = fail(call, 400, "%s", e.text);
     if (ret == 0)
         ret = check_phase(call);
-    if (ret == 0)
+    if (ret == 0) {
+        call->api->boot_specific |= route->boots;
         ret = act(call, route, &e);
+    }
     if (route->release)
         route->release(call);
     json_close(&c);

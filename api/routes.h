@@ -20,6 +20,7 @@ struct route {
     const char *path[3]; /* segments; further ones in a request are ignored */
     enum phase phase;
     bool alone;                  /* only without a further segment */
+    bool boots;                  /* about a machine to be booted, so none is loaded after it */
     bool has_id;                 /* the segment behind the path is an id */
     const struct schema *schema; /* NULL = the body is not read here */
     call_prepare *prepare;       /* NULL = the body begins as zeroes */

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* snapshots.c: requests that write a machine into files, and make one out of them. */
+#include "api/api.h"
+#include "api/body_tables.h"
+#include "api/metrics.h"
+#include "vmm/base/metrics.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static const char *const type_names[] = {"Diff", "Full"};
+_Static_assert(SNAPSHOT_DIFF == 0 && SNAPSHOT_FULL == 1, "numbered as named");
+
+static const struct schema_member create_members[] = {
+    {"snapshot_type", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_create_body, type),
+     .names = NAMES(type_names, NULL)},
+    {"snapshot_path", SCHEMA_PATH, SCHEMA_REQUIRED,
+     SCHEMA_AT(struct snapshot_create_body, files.state_path)},
+    {"mem_file_path", SCHEMA_PATH, SCHEMA_REQUIRED,
+     SCHEMA_AT(struct snapshot_create_body, files.mem_path)},
+};
+const struct schema snapshot_create_schema =
+    SCHEMA("struct CreateSnapshotParams", create_members, .lets_unknown = false);
+
+static const char *const backend_names[] = {"File", "Uffd"};
+_Static_assert(BACKEND_FILE == 0 && BACKEND_UFFD == 1, "numbered as named");
+
+static const struct schema_member backend_members[] = {
+    {"backend_path", SCHEMA_PATH, SCHEMA_REQUIRED, SCHEMA_AT(struct mem_backend_body, path)},
+    {"backend_type", SCHEMA_NAMES, SCHEMA_REQUIRED, SCHEMA_AT(struct mem_backend_body, type),
+     .names = NAMES(backend_names, NULL)},
+};
+const struct schema mem_backend_schema =
+    SCHEMA("struct MemBackendConfig", backend_members, .lets_unknown = false);
+
+static const struct schema_member net_override_members[] = {
+    {"iface_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, id)},
+    {"host_dev_name", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, tap)},
+};
+const struct schema net_override_schema =
+    SCHEMA("struct NetworkOverride", net_override_members, .lets_unknown = false);
+
+static const struct schema_member vsock_override_members[] = {
+    {"uds_path", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct vsock_override_body, uds_path)},
+};
+const struct schema vsock_override_schema =
+    SCHEMA("struct VsockOverride", vsock_override_members, .lets_unknown = false);
+
+static int read_net_overrides(struct json_cursor *c, void *member)
+{
+    struct snapshot_load_body *body = container_of(member, struct snapshot_load_body, net);
+
+    if (json_enter_array(c, "a sequence") < 0)
+        return -EINVAL;
+    while (json_next_element(c) > 0) {
+        struct net_override *more = reallocarray(body->net, body->net_count + 1, sizeof(*more));
+
+        if (!more) {
+            json_fail(c, "out of memory");
+            break;
+        }
+        body->net = more;
+        if (schema_read(c, &net_override_schema, &more[body->net_count]))
+            break;
+        body->net_count++;
+    }
+    return json_leave(c);
+}
+
+static const char *const load_pages_names[] = {"Snapshot", "None", "Transparent", "2M"};
+_Static_assert(LOAD_PAGES_AS_SAVED == 0 && LOAD_PAGES_NONE == MEM_PAGES_DEFAULT + 1 &&
+                   LOAD_PAGES_2M == MEM_PAGES_HUGETLB_2M + 1,
+               "numbered as named, and one behind mem.h");
+
+static const struct schema_member load_members[] = {
+    {"snapshot_path", SCHEMA_PATH, SCHEMA_REQUIRED,
+     SCHEMA_AT(struct snapshot_load_body, state_path)},
+    {"mem_file_path", SCHEMA_PATH, SCHEMA_NULLABLE, SCHEMA_AT(struct snapshot_load_body, mem_path)},
+    {"mem_backend", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct snapshot_load_body, backend, has_backend),
+     .object = &mem_backend_schema},
+    {"enable_diff_snapshots", SCHEMA_BOOL, SCHEMA_TAIL,
+     SCHEMA_AT_GIVEN(struct snapshot_load_body, enable_diff, has_enable_diff)},
+    {"track_dirty_pages", SCHEMA_BOOL, SCHEMA_TAIL,
+     SCHEMA_AT(struct snapshot_load_body, track_dirty)},
+    {"resume_vm", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, resume)},
+    {"network_overrides", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, net),
+     .read = read_net_overrides},
+    {"vsock_override", SCHEMA_OBJECT, SCHEMA_TAIL | SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct snapshot_load_body, vsock, has_vsock),
+     .object = &vsock_override_schema},
+    {"clock_realtime", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, wall_clock)},
+    {"huge_pages", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, pages),
+     .names = NAMES(load_pages_names, NULL)},
+};
+const struct schema snapshot_load_schema =
+    SCHEMA("struct LoadSnapshotConfig", load_members, .lets_unknown = false);
+
+/* ---- create ---------------------------------------------------------------------------------- */
+
+void prepare_snapshot_create(struct call *call)
+{
+    call->body.snapshot_create.type = SNAPSHOT_FULL;
+}
+
+int act_snapshot_create(struct call *call, struct err *e)
+{
+    const struct snapshot_create_body *body = &call->body.snapshot_create;
+    const struct snapshot_files files = {body->files.state_path, body->files.mem_path};
+    uint64_t begin = now_ns(), us;
+
+    if (body->type == SNAPSHOT_DIFF && machine_state(call->api->machine) == MACHINE_PAUSED)
+        return err_set(e, -ENOTSUP,
+                       "Diff snapshots are not supported yet by this version of Mayfly.");
+    if (machine_save(call->api->machine, &files, e))
+        return -EINVAL;
+    us = (now_ns() - begin) / NSEC_PER_USEC;
+    metrics.latencies_us.full_create_snapshot = metrics.latencies_us.vmm_full_create_snapshot = us;
+    log_api(LOG_INFO, "'create full snapshot' API request took %llu us.", (unsigned long long)us);
+    return 0;
+}
+
+/* ---- load ------------------------------------------------------------------------------------ */
+
+int check_snapshot_load(struct call *call, struct err *e)
+{
+    const struct snapshot_load_body *body = &call->body.snapshot_load;
+
+    if (!body->has_backend && !body->mem_path)
+        return err_set(e, -EINVAL,
+                       "An error occurred when deserializing the json body of a request: missing "
+                       "field: either `mem_backend` or `mem_file_path` is required.");
+    if (body->has_backend && body->mem_path)
+        return err_set(e, -EINVAL,
+                       "An error occurred when deserializing the json body of a request: too many "
+                       "fields: either `mem_backend` or `mem_file_path` exclusively is required.");
+    if (body->mem_path || body->has_enable_diff)
+        call_note_deprecated(call, "PUT /snapshot/load: mem_file_path and enable_diff_snapshots "
+                                   "fields are deprecated.");
+    return 0;
+}
+
+void release_snapshot_load(struct call *call)
+{
+    free(call->body.snapshot_load.net);
+}
+
+static struct machine_load load_of(const struct snapshot_load_body *body,
+                                   const struct mmds_service *mmds)
+{
+    return (struct machine_load){
+        .files = {body->state_path, body->mem_path ? body->mem_path : body->backend.path},
+        .track_dirty = body->track_dirty || body->enable_diff,
+        .wall_clock = body->wall_clock,
+        .any_pages = body->pages == LOAD_PAGES_AS_SAVED,
+        .pages = body->pages == LOAD_PAGES_AS_SAVED ? MEM_PAGES_DEFAULT
+                                                    : (enum mem_pages)(body->pages - 1),
+        .overrides = {.net = body->net,
+                      .net_count = body->net_count,
+                      .uds_path = body->has_vsock ? body->vsock.uds_path : NULL,
+                      .mmds = mmds},
+    };
+}
+
+static int load(struct api *api, const struct snapshot_load_body *body, struct err *e)
+{
+    struct mmds_service mmds;
+    struct machine_load how;
+    int rc = api->has_serial ? machine_set_serial(api->machine, &api->serial, e) : 0;
+
+    if (rc == 0)
+        rc = api_prepare_mmds(api, &mmds, e);
+    if (rc)
+        return rc;
+    how = load_of(body, &mmds);
+    rc = machine_load(api->machine, &how, e);
+    if (rc)
+        return rc;
+    api_adopt_mmds(api);
+    metrics_start(api->loop, api->machine);
+    return body->resume ? machine_resume(api->machine, e) : 0;
+}
+
+int act_snapshot_load(struct call *call, struct err *e)
+{
+    const struct snapshot_load_body *body = &call->body.snapshot_load;
+    uint64_t begin = now_ns(), us;
+
+    if (call->api->boot_specific)
+        return err_set(e, -EPERM,
+                       "Loading a microVM snapshot not allowed after configuring boot-specific "
+                       "resources.");
+    if (body->backend.type == BACKEND_UFFD && body->has_backend)
+        return err_set(e, -ENOTSUP,
+                       "Memory served by another process (Uffd) is not supported yet by this "
+                       "version of Mayfly.");
+    /* What is half made of somebody else's machine can become no other one. */
+    if (load(call->api, body, e)) {
+        machine_give_up(call->api->machine);
+        return -EINVAL;
+    }
+    us = (now_ns() - begin) / NSEC_PER_USEC;
+    metrics.latencies_us.load_snapshot = metrics.latencies_us.vmm_load_snapshot = us;
+    log_api(LOG_INFO, "'load snapshot' API request took %llu us.", (unsigned long long)us);
+    return 0;
+}
