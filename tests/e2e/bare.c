@@ -69,6 +69,12 @@ GUEST(guest_echo, SAY_M "1:\n"
                         "out %al, %dx\n jmp 1b\n"
                         "2:\n" RESET HALT)
 
+GUEST(guest_count, SAY_M "mov $0x61, %ebx\n"
+                         "1:\n"
+                         "mov $0x3fd, %dx\n in %dx, %al\n test $1, %al\n jz 1b\n"
+                         "mov $0x3f8, %dx\n in %dx, %al\n"
+                         "mov %ebx, %eax\n out %al, %dx\n inc %ebx\n jmp 1b\n")
+
 GUEST(guest_keys, SAY_M
       "1:\n"
       "mov $0x64, %dx\n in %dx, %al\n test $1, %al\n jz 1b\n"
@@ -125,6 +131,7 @@ static const struct {
     [BARE_FLOOD] = {"flood", guest_flood, guest_flood_end},
     [BARE_E820] = {"e820", guest_e820, guest_e820_end},
     [BARE_CMDLINE] = {"cmdline", guest_cmdline, guest_cmdline_end},
+    [BARE_COUNT] = {"count", guest_count, guest_count_end},
     [BARE_NOBODY] = {"nobody", guest_nobody, guest_nobody_end},
 };
 

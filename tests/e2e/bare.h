@@ -20,6 +20,7 @@ enum bare_guest {
     BARE_CMDLINE, /* the kernel command line in brackets, "M\n", HLT */
     BARE_NOBODY,  /* "port " and what an unclaimed port gives, "mmio " and an unclaimed address,
                      "M\n" */
+    BARE_COUNT,   /* "M\n", then for every byte it is sent the next letter, from 'a' on */
     BARE_GUESTS
 };
 
