@@ -12,8 +12,9 @@
  *  - a file, /dev/null and the like are used as they are: they do not wait for a peer, and a file
  *    opened anew would start at offset 0 and overwrite what others wrote;
  *  - what cannot be opened anew (no /proc, as in a jail; a pipe of another user) is asked by
- * poll(2) before each call: right unless another process takes the room or the bytes in between. A
- *    terminal in a jail has O_NONBLOCK already: the jailer opened it for the monitor alone.
+ *    poll(2) before each call: right unless another process takes the room or the bytes in
+ *    between. A terminal in a jail has O_NONBLOCK already: the jailer opened it for the monitor
+ *    alone.
  *
  * Under the machine lock.
  */
