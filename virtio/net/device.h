@@ -100,7 +100,8 @@ struct net_tx {
 
     /* Whether the guest sends a stream; see transmit.c. */
     bool streaming;
-    uint16_t kicks;           /* one soon after the other, with nothing received between */
+    unsigned stream_kicks;    /* that make a stream */
+    unsigned kicks;           /* one soon after the other, with nothing received between */
     uint64_t served_ns;       /* when the last of them was served */
     uint64_t received;        /* frames received until then */
     struct loop_timer linger; /* armed while frames of a stream gather */

@@ -18,13 +18,16 @@
 /*
  * A guest that sends one frame after the other, and is sent nothing, gains nothing by having each
  * of them sent at once, and the kicks, switches and interrupts cost it several times the frame. So
- * after some such kicks frames may gather: until a timer ends, or half the ring is full, which is
- * when the driver kicks next. The first look that finds nothing, or a frame received, ends that.
- * Who waits for answers never comes into it.
+ * after some such kicks frames may gather: until a timer ends, or a quarter of the ring is full,
+ * which is when the driver kicks next. A frame received ends that, and so does a timer that finds
+ * few: a sender with little room waits for the frames that it has under way. Each time it takes
+ * twice as many kicks to try again. Who waits for answers never comes into it.
  */
-#define STREAM_KICKS  16
-#define STREAM_GAP_NS (100 * NSEC_PER_USEC)
-#define LINGER_NS     (200 * NSEC_PER_USEC)
+#define STREAM_KICKS     16
+#define STREAM_KICKS_MAX 4096
+#define STREAM_FRAMES    8
+#define STREAM_GAP_NS    (100 * NSEC_PER_USEC)
+#define LINGER_NS        (200 * NSEC_PER_USEC)
 
 /* Copies up to `len` bytes of the chain from byte `at` on; returns how many there were. */
 static size_t copy_out(const struct vq_chain *chain, size_t at, void *to, size_t len)
@@ -183,7 +186,7 @@ static void watch_stream(struct net *net)
     if (received != tx->received || (!tx->streaming && gap > STREAM_GAP_NS)) {
         tx->kicks = 0;
         tx->streaming = false;
-    } else if (!tx->streaming && ++tx->kicks == STREAM_KICKS) {
+    } else if (!tx->streaming && ++tx->kicks >= tx->stream_kicks) {
         tx->kicks = 0;
         tx->streaming = true;
     }
@@ -194,14 +197,14 @@ static void watch_stream(struct net *net)
 static void linger(struct net *net)
 {
     struct virtqueue *vq = &net->dev.queue[NET_TX];
-    uint16_t half = vq->s.size / 2;
+    uint16_t enough = vq->s.size / 4;
 
     if (!net->tx.linger.armed)
         loop_timer_start(net->dev.env.loop, &net->tx.linger, LINGER_NS);
     if (!vq->event_idx)
         return;
-    (void)virtqueue_kicks_on_after(vq, (uint16_t)(vq->s.next_avail + half));
-    if ((uint16_t)(virtqueue_driver_index(vq) - vq->s.next_avail) > half)
+    (void)virtqueue_kicks_on_after(vq, (uint16_t)(vq->s.next_avail + enough));
+    if ((uint16_t)(virtqueue_driver_index(vq) - vq->s.next_avail) > enough)
         virtio_dev_kick_later(&net->dev, NET_TX);
 }
 
@@ -272,8 +275,12 @@ static void linger_done(struct op *op, int res, bool more)
     (void)res;
     (void)more;
     net->tx.linger.armed = false;
-    if (vq->mem && virtqueue_driver_index(vq) == vq->s.next_avail)
+    if (vq->mem && (uint16_t)(virtqueue_driver_index(vq) - vq->s.next_avail) < STREAM_FRAMES) {
         net->tx.streaming = false;
+        net->tx.stream_kicks = MIN(2 * net->tx.stream_kicks, STREAM_KICKS_MAX);
+    } else {
+        net->tx.stream_kicks = STREAM_KICKS;
+    }
     virtio_dev_kick(&net->dev, NET_TX);
 }
 
@@ -295,4 +302,5 @@ void net_tx_init(struct net *net)
     tx->retry.op.done = retry_done;
     tx->linger.op.done = linger_done;
     tx->free = UINT64_MAX;
+    tx->stream_kicks = STREAM_KICKS;
 }
