@@ -181,9 +181,9 @@ static void watch_stream(struct net *net)
     struct net_tx *tx = &net->tx;
     uint64_t received = net->metrics.rx_packets_count;
 
-    uint64_t gap = tx->clock_ns - tx->served_ns;
+    bool late = tx->clock_ns > tx->served_ns + STREAM_GAP_NS;
 
-    if (received != tx->received || (!tx->streaming && gap > STREAM_GAP_NS)) {
+    if (received != tx->received || (!tx->streaming && late)) {
         tx->kicks = 0;
         tx->streaming = false;
     } else if (!tx->streaming && ++tx->kicks >= tx->stream_kicks) {
