@@ -32,14 +32,10 @@ int act_instance_info(struct call *call, struct err *e)
 
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    json_write_key(&w, "id");
-    json_write_string(&w, call->api->id);
-    json_write_key(&w, "state");
-    json_write_string(&w, state_name(machine_state(call->api->machine)));
-    json_write_key(&w, "vmm_version");
-    json_write_string(&w, FIRECRACKER_VERSION);
-    json_write_key(&w, "app_name");
-    json_write_string(&w, "Firecracker");
+    json_member_string(&w, "id", call->api->id);
+    json_member_string(&w, "state", state_name(machine_state(call->api->machine)));
+    json_member_string(&w, "vmm_version", FIRECRACKER_VERSION);
+    json_member_string(&w, "app_name", "Firecracker");
     json_write_end(&w, '}');
     return call_answer(call, &w, e);
 }
@@ -50,8 +46,7 @@ int act_version(struct call *call, struct err *e)
 
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    json_write_key(&w, "firecracker_version");
-    json_write_string(&w, FIRECRACKER_VERSION);
+    json_member_string(&w, "firecracker_version", FIRECRACKER_VERSION);
     json_write_end(&w, '}');
     return call_answer(call, &w, e);
 }
@@ -77,10 +72,8 @@ int act_machine_get(struct call *call, struct err *e)
 static void write_stage(struct json_writer *w, const char *name, uint64_t ns)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "name");
-    json_write_string(w, name);
-    json_write_key(w, "us");
-    json_write_unsigned(w, (ns - timeline_ns(TIMELINE_EXEC)) / NSEC_PER_USEC);
+    json_member_string(w, "name", name);
+    json_member_unsigned(w, "us", (ns - timeline_ns(TIMELINE_EXEC)) / NSEC_PER_USEC);
     json_write_end(w, '}');
 }
 

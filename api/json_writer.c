@@ -154,3 +154,27 @@ void json_write_key(struct json_writer *w, const char *name)
     put_char(w, ':');
     w->comma = false;
 }
+
+void json_member_unsigned(struct json_writer *w, const char *name, uint64_t value)
+{
+    json_write_key(w, name);
+    json_write_unsigned(w, value);
+}
+
+void json_member_bool(struct json_writer *w, const char *name, bool value)
+{
+    json_write_key(w, name);
+    json_write_bool(w, value);
+}
+
+void json_member_string(struct json_writer *w, const char *name, const char *value)
+{
+    json_write_key(w, name);
+    json_write_string(w, value);
+}
+
+void json_member_null(struct json_writer *w, const char *name)
+{
+    json_write_key(w, name);
+    json_write_null(w);
+}

@@ -39,4 +39,10 @@ void json_write_string(struct json_writer *w, const char *value);
 /* JSON text that is there already, as one value. */
 void json_write_raw(struct json_writer *w, const char *text, size_t len);
 
+/* A key and its value. */
+void json_member_unsigned(struct json_writer *w, const char *name, uint64_t value);
+void json_member_bool(struct json_writer *w, const char *name, bool value);
+void json_member_string(struct json_writer *w, const char *name, const char *value);
+void json_member_null(struct json_writer *w, const char *name);
+
 #endif

@@ -72,12 +72,9 @@ static char line[160 * KIB];
 static void write_aggregate(struct json_writer *w, const struct metric_agg *now, uint64_t last_sum)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "min_us");
-    json_write_unsigned(w, now->min_us);
-    json_write_key(w, "max_us");
-    json_write_unsigned(w, now->max_us);
-    json_write_key(w, "sum_us");
-    json_write_unsigned(w, now->sum_us - last_sum);
+    json_member_unsigned(w, "min_us", now->min_us);
+    json_member_unsigned(w, "max_us", now->max_us);
+    json_member_unsigned(w, "sum_us", now->sum_us - last_sum);
     json_write_end(w, '}');
 }
 
@@ -244,12 +241,10 @@ static void write_line(struct json_writer *w, struct metrics *now)
 
     clock_gettime(CLOCK_REALTIME, &t);
     json_write_begin(w, '{');
-    json_write_key(w, "utc_timestamp_ms");
-    json_write_unsigned(w, (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / NSEC_PER_MSEC);
-    if (state.id) {
-        json_write_key(w, "id");
-        json_write_string(w, state.id);
-    }
+    json_member_unsigned(w, "utc_timestamp_ms",
+                         (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / NSEC_PER_MSEC);
+    if (state.id)
+        json_member_string(w, "id", state.id);
     if (state.properties) {
         json_write_key(w, "properties");
         json_write_raw(w, state.properties, strlen(state.properties));

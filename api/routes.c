@@ -163,8 +163,7 @@ static int fail(struct call *call, int status, const char *fmt, ...)
         message = NULL;
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    json_write_key(&w, "fault_message");
-    json_write_string(&w, message ? message : "Out of memory.");
+    json_member_string(&w, "fault_message", message ? message : "Out of memory.");
     json_write_end(&w, '}');
     response->status = status;
     response->body = json_writer_finish(&w, &response->body_len);

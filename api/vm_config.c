@@ -7,32 +7,22 @@
 static void write_boot_source(struct json_writer *w, const struct boot_source *source)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "kernel_image_path");
-    json_write_string(w, source->kernel_path ? source->kernel_path : "");
-    json_write_key(w, "initrd_path");
-    json_write_string(w, source->initrd_path);
-    json_write_key(w, "boot_args");
-    json_write_string(w, source->boot_args);
+    json_member_string(w, "kernel_image_path", source->kernel_path ? source->kernel_path : "");
+    json_member_string(w, "initrd_path", source->initrd_path);
+    json_member_string(w, "boot_args", source->boot_args);
     json_write_end(w, '}');
 }
 
 void machine_config_write(struct json_writer *w, const struct machine_config *config)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "vcpu_count");
-    json_write_unsigned(w, config->vcpu_count);
-    json_write_key(w, "mem_size_mib");
-    json_write_unsigned(w, config->mem_size_mib);
-    json_write_key(w, "smt");
-    json_write_bool(w, config->smt);
-    if (config->cpu_template != CPU_TEMPLATE_NONE) {
-        json_write_key(w, "cpu_template");
-        json_write_string(w, cpu_template_name(config->cpu_template));
-    }
-    json_write_key(w, "track_dirty_pages");
-    json_write_bool(w, config->track_dirty_pages);
-    json_write_key(w, "huge_pages");
-    json_write_string(w, huge_pages_names[config->huge_pages]);
+    json_member_unsigned(w, "vcpu_count", config->vcpu_count);
+    json_member_unsigned(w, "mem_size_mib", config->mem_size_mib);
+    json_member_bool(w, "smt", config->smt);
+    if (config->cpu_template != CPU_TEMPLATE_NONE)
+        json_member_string(w, "cpu_template", cpu_template_name(config->cpu_template));
+    json_member_bool(w, "track_dirty_pages", config->track_dirty_pages);
+    json_member_string(w, "huge_pages", huge_pages_names[config->huge_pages]);
     json_write_end(w, '}');
 }
 
@@ -48,14 +38,11 @@ void vm_config_write(struct json_writer *w, struct machine *machine)
     drives_write(w, devices);
     json_write_key(w, "boot-source");
     write_boot_source(w, machine_boot_source(machine));
-    json_write_key(w, "cpu-config");
-    json_write_null(w);
-    json_write_key(w, "logger");
-    json_write_null(w);
+    json_member_null(w, "cpu-config");
+    json_member_null(w, "logger");
     json_write_key(w, "machine-config");
     machine_config_write(w, machine_config(machine));
-    json_write_key(w, "metrics");
-    json_write_null(w);
+    json_member_null(w, "metrics");
     json_write_key(w, "mmds-config");
     mmds_config_write(w, devices);
     json_write_key(w, "network-interfaces");

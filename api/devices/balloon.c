@@ -54,16 +54,11 @@ static int find(struct call *call, struct balloon **balloon, struct err *e)
 static void write_config(struct json_writer *w, const struct balloon_config *config)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "amount_mib");
-    json_write_unsigned(w, config->amount_mib);
-    json_write_key(w, "deflate_on_oom");
-    json_write_bool(w, config->deflate_on_oom);
-    json_write_key(w, "stats_polling_interval_s");
-    json_write_unsigned(w, config->stats_interval_s);
-    json_write_key(w, "free_page_hinting");
-    json_write_bool(w, config->free_page_hinting);
-    json_write_key(w, "free_page_reporting");
-    json_write_bool(w, config->free_page_reporting);
+    json_member_unsigned(w, "amount_mib", config->amount_mib);
+    json_member_bool(w, "deflate_on_oom", config->deflate_on_oom);
+    json_member_unsigned(w, "stats_polling_interval_s", config->stats_interval_s);
+    json_member_bool(w, "free_page_hinting", config->free_page_hinting);
+    json_member_bool(w, "free_page_reporting", config->free_page_reporting);
     json_write_end(w, '}');
 }
 
@@ -134,14 +129,10 @@ static const char *const stat_names[BALLOON_STATS] = {
 static void write_stats(struct json_writer *w, const struct balloon_stats *stats)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "target_pages");
-    json_write_unsigned(w, stats->target_pages);
-    json_write_key(w, "actual_pages");
-    json_write_unsigned(w, stats->actual_pages);
-    json_write_key(w, "target_mib");
-    json_write_unsigned(w, stats->target_mib);
-    json_write_key(w, "actual_mib");
-    json_write_unsigned(w, stats->actual_mib);
+    json_member_unsigned(w, "target_pages", stats->target_pages);
+    json_member_unsigned(w, "actual_pages", stats->actual_pages);
+    json_member_unsigned(w, "target_mib", stats->target_mib);
+    json_member_unsigned(w, "actual_mib", stats->actual_mib);
     for (size_t i = 0; i < BALLOON_STATS; i++) {
         if (!stats->has[i])
             continue;
@@ -211,8 +202,7 @@ int act_hinting_status(struct call *call, struct err *e)
         return ret;
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    json_write_key(&w, "host_cmd");
-    json_write_unsigned(&w, status.host_cmd);
+    json_member_unsigned(&w, "host_cmd", status.host_cmd);
     json_write_key(&w, "guest_cmd");
     if (status.has_guest_cmd)
         json_write_unsigned(&w, status.guest_cmd);

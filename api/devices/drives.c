@@ -147,30 +147,22 @@ static void write_drive(struct json_writer *w, const struct drive *drive)
     const struct blk_config *file = drive->blk ? blk_config(drive->blk) : NULL;
 
     json_write_begin(w, '{');
-    json_write_key(w, "drive_id");
-    json_write_string(w, drive_id(drive));
-    json_write_key(w, "partuuid");
-    json_write_string(w, partuuid_of(drive));
-    json_write_key(w, "is_root_device");
-    json_write_bool(w, drive_is_root(drive));
-    json_write_key(w, "cache_type");
-    json_write_string(w, cache_names[cache_of(drive)]);
+    json_member_string(w, "drive_id", drive_id(drive));
+    json_member_string(w, "partuuid", partuuid_of(drive));
+    json_member_bool(w, "is_root_device", drive_is_root(drive));
+    json_member_string(w, "cache_type", cache_names[cache_of(drive)]);
     json_write_key(w, "is_read_only");
     if (file)
         json_write_bool(w, file->read_only);
     else
         json_write_null(w);
-    json_write_key(w, "path_on_host");
-    json_write_string(w, file ? file->path : NULL);
+    json_member_string(w, "path_on_host", file ? file->path : NULL);
     limiter_write(w, "rate_limiter", file && file->has_limiter, file ? &file->limiter : NULL);
-    json_write_key(w, "io_engine");
-    json_write_string(w, file ? engine_name(file->engine) : NULL);
-    json_write_key(w, "socket");
-    json_write_string(w, drive->vhost ? vhost_user_blk_config(drive->vhost)->socket : NULL);
-    if (file && file->discard) {
-        json_write_key(w, "discard");
-        json_write_bool(w, true);
-    }
+    json_member_string(w, "io_engine", file ? engine_name(file->engine) : NULL);
+    json_member_string(w, "socket",
+                       drive->vhost ? vhost_user_blk_config(drive->vhost)->socket : NULL);
+    if (file && file->discard)
+        json_member_bool(w, "discard", true);
     json_write_end(w, '}');
 }
 

@@ -54,12 +54,6 @@ int act_hotplug_patch(struct call *call, struct err *e)
     return hotplug_update(hotplug, call->body.hotplug_patch.requested_size_mib, e);
 }
 
-static void write_number(struct json_writer *w, const char *key, uint64_t value)
-{
-    json_write_key(w, key);
-    json_write_unsigned(w, value);
-}
-
 int act_hotplug_get(struct call *call, struct err *e)
 {
     struct hotplug *hotplug;
@@ -71,11 +65,11 @@ int act_hotplug_get(struct call *call, struct err *e)
     hotplug_status(hotplug, &status);
     json_writer_open(&w);
     json_write_begin(&w, '{');
-    write_number(&w, "block_size_mib", status.config.block_size_mib);
-    write_number(&w, "total_size_mib", status.config.total_size_mib);
-    write_number(&w, "slot_size_mib", status.config.slot_size_mib);
-    write_number(&w, "plugged_size_mib", status.plugged_size_mib);
-    write_number(&w, "requested_size_mib", status.requested_size_mib);
+    json_member_unsigned(&w, "block_size_mib", status.config.block_size_mib);
+    json_member_unsigned(&w, "total_size_mib", status.config.total_size_mib);
+    json_member_unsigned(&w, "slot_size_mib", status.config.slot_size_mib);
+    json_member_unsigned(&w, "plugged_size_mib", status.plugged_size_mib);
+    json_member_unsigned(&w, "requested_size_mib", status.requested_size_mib);
     json_write_end(&w, '}');
     return call_answer(call, &w, e);
 }
@@ -90,8 +84,8 @@ void hotplug_write(struct json_writer *w, const struct hotplug *hotplug)
     }
     config = hotplug_config(hotplug);
     json_write_begin(w, '{');
-    write_number(w, "total_size_mib", config->total_size_mib);
-    write_number(w, "block_size_mib", config->block_size_mib);
-    write_number(w, "slot_size_mib", config->slot_size_mib);
+    json_member_unsigned(w, "total_size_mib", config->total_size_mib);
+    json_member_unsigned(w, "block_size_mib", config->block_size_mib);
+    json_member_unsigned(w, "slot_size_mib", config->slot_size_mib);
     json_write_end(w, '}');
 }

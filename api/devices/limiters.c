@@ -31,15 +31,13 @@ static void bucket_write(struct json_writer *w, const char *key, bool given,
         return;
     }
     json_write_begin(w, '{');
-    json_write_key(w, "size");
-    json_write_unsigned(w, bucket->size);
+    json_member_unsigned(w, "size", bucket->size);
     json_write_key(w, "one_time_burst");
     if (bucket->has_burst)
         json_write_unsigned(w, bucket->one_time_burst);
     else
         json_write_null(w);
-    json_write_key(w, "refill_time");
-    json_write_unsigned(w, bucket->refill_ms);
+    json_member_unsigned(w, "refill_time", bucket->refill_ms);
     json_write_end(w, '}');
 }
 

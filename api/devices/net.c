@@ -116,12 +116,9 @@ static void write_net(struct json_writer *w, const struct net_config *net)
     snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
              mac[4], mac[5]);
     json_write_begin(w, '{');
-    json_write_key(w, "iface_id");
-    json_write_string(w, net->id);
-    json_write_key(w, "host_dev_name");
-    json_write_string(w, net->tap);
-    json_write_key(w, "guest_mac");
-    json_write_string(w, net->has_mac ? text : NULL);
+    json_member_string(w, "iface_id", net->id);
+    json_member_string(w, "host_dev_name", net->tap);
+    json_member_string(w, "guest_mac", net->has_mac ? text : NULL);
     json_write_key(w, "mtu");
     if (net->has_mtu)
         json_write_unsigned(w, net->mtu);

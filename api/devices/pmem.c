@@ -57,14 +57,10 @@ int act_pmem_patch(struct call *call, struct err *e)
 static void write_one(struct json_writer *w, const struct pmem_config *pmem)
 {
     json_write_begin(w, '{');
-    json_write_key(w, "id");
-    json_write_string(w, pmem->id);
-    json_write_key(w, "path_on_host");
-    json_write_string(w, pmem->path);
-    json_write_key(w, "root_device");
-    json_write_bool(w, pmem->is_root);
-    json_write_key(w, "read_only");
-    json_write_bool(w, pmem->read_only);
+    json_member_string(w, "id", pmem->id);
+    json_member_string(w, "path_on_host", pmem->path);
+    json_member_bool(w, "root_device", pmem->is_root);
+    json_member_bool(w, "read_only", pmem->read_only);
     limiter_write(w, "rate_limiter", pmem->has_limiter, &pmem->limiter);
     json_write_end(w, '}');
 }

@@ -32,9 +32,7 @@ void vsock_write(struct json_writer *w, const struct vsock_config *vsock)
         return;
     }
     json_write_begin(w, '{');
-    json_write_key(w, "guest_cid");
-    json_write_unsigned(w, vsock->guest_cid);
-    json_write_key(w, "uds_path");
-    json_write_string(w, vsock->uds_path);
+    json_member_unsigned(w, "guest_cid", vsock->guest_cid);
+    json_member_string(w, "uds_path", vsock->uds_path);
     json_write_end(w, '}');
 }
