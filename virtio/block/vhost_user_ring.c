@@ -206,8 +206,7 @@ static void stop_answered(struct vhost_user_call *call, int rc)
     vhost_user_ring_watch(blk);
 }
 
-/* ---- what the back end says
- * ----------------------------------------------------------------------------------- */
+/* ---- what the back end says ------------------------------------------------------------------ */
 
 static void conn_done(struct op *op, int res, bool more)
 {

@@ -18,7 +18,6 @@ _Static_assert(TAP_OFFLOAD_CSUM == TUN_F_CSUM && TAP_OFFLOAD_TSO4 == TUN_F_TSO4 
 static int attach(struct tap *tap, const char *name, struct err *e)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-
     size_t len = strlen(name);
 
     if (len >= sizeof(request.ifr_name))

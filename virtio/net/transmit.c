@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transmit.c: frames of the guest. Each is written to the tap straight out of guest memory, in the
- * order of the queue; a tap takes a frame at once or not at all, so nothing is ever in flight.
+ * order of the queue: a lone one by a system call, several by the ring, in whose slots they are in
+ * flight until the completions of the same turn. A tap takes a frame at once or not at all.
  */
 #include "virtio/net/device.h"
 
