@@ -181,7 +181,6 @@ static void watch_stream(struct net *net)
 {
     struct net_tx *tx = &net->tx;
     uint64_t received = net->metrics.rx_packets_count;
-
     bool late = tx->clock_ns > tx->served_ns + STREAM_GAP_NS;
 
     if (received != tx->received || (!tx->streaming && late)) {
