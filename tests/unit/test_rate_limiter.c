@@ -241,6 +241,17 @@ static void test_rate_limiter_config_patch_replaces_only_the_buckets_given(void 
     assert_false(given);
 }
 
+/* No user can configure it, but a state file may say anything. */
+static void test_rate_limiter_that_refills_in_no_time_is_full(void **state)
+{
+    struct rate_limiter limiter = {.ops = {.size = 3, .updated_ns = T0}};
+
+    (void)state;
+    for (unsigned i = 0; i < 10; i++)
+        assert_true(rate_limiter_take(&limiter, 1, T0 + i));
+    assert_int_equal(rate_limiter_wait_ns(&limiter, 1, T0 + 10), 0);
+}
+
 static void test_rate_limiter_state_table_covers_its_struct(void **state)
 {
     (void)state;
@@ -264,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_rate_limiter_patch_resets_only_the_buckets_given),
         cmocka_unit_test(test_rate_limiter_config_without_limits_is_not_given),
         cmocka_unit_test(test_rate_limiter_config_patch_replaces_only_the_buckets_given),
+        cmocka_unit_test(test_rate_limiter_that_refills_in_no_time_is_full),
         cmocka_unit_test(test_rate_limiter_state_table_covers_its_struct),
     };
 

@@ -46,7 +46,8 @@ static void refill(struct token_bucket *bucket, uint64_t now)
     uint128 refill_ns = (uint128)bucket->refill_ms * NSEC_PER_MSEC;
     uint64_t wanted = saturate((uint128)bucket->debt + (bucket->size - bucket->budget));
     uint64_t elapsed = now > bucket->updated_ns ? now - bucket->updated_ns : 0;
-    uint64_t tokens = saturate((uint128)elapsed * bucket->size / refill_ns);
+    /* No bucket of ours fills in no time, but one out of a file may. */
+    uint64_t tokens = refill_ns ? saturate((uint128)elapsed * bucket->size / refill_ns) : wanted;
 
     if (tokens >= wanted) { /* full: time does not pile up beyond that */
         bucket->debt = 0;
