@@ -69,8 +69,8 @@ static void join(int dir_fd, const char *path)
 
     if (fd < 0)
         return;
-    (void)!write(fd, "0",
-                 1); /* where it fails, remove_cgroup() fails too, and nobody else's work */
+    /* Where it fails, remove_cgroup() fails too, and nobody else's work. */
+    (void)!write(fd, "0", 1);
     close(fd);
 }
 
