@@ -7,16 +7,13 @@
  * flight but the one buffer of statistics that may be held, its timer, and that of blocks that are
  * not complete; and in a pause not even these, once the loop has turned.
  */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/balloon_parts.h"
-#include "vmm/base/log.h"
 
 #include <errno.h>
 #include <string.h>
-
-#include <sys/mman.h>
 
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 16
@@ -239,8 +236,8 @@ static void check(const struct fixture *f)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
-    struct fixture f = {0};
-    struct virtio_env env = {.mem = &mem};
+    struct virtio_env env = fuzz_env(&mem, RAM);
+    struct fixture f = {.loop = env.loop};
     uint32_t how = take(&in, 1);
     struct balloon_config config = {
         .amount_mib = 1,
@@ -250,12 +247,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .free_page_reporting = how & 8,
     };
 
-    log_set_options(&(struct log_options){.level = LOG_OFF});
-    if (mem.count == 0)
-        BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
-    madvise(mem.region[0].hva, RAM, MADV_DONTNEED);
-    BUG_ON(loop_create(&f.loop, NULL) < 0);
-    env.loop = f.loop;
     BUG_ON(balloon_create(&f.balloon, &env, &config, NULL) < 0);
     f.dev = balloon_dev(f.balloon);
     restart(&f, UINT32_MAX, UINT32_MAX);

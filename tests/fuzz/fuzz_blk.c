@@ -4,11 +4,10 @@
  * in any way, bytes of guest memory changed anywhere, kicks, completions in any order with any
  * result, resets, pauses, another file. Whatever they are, in the end everything in flight ends.
  */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/block/blk.h"
-#include "vmm/base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -112,10 +111,7 @@ static void command(struct fixture *f, struct input *in, char *path)
         restart(f);
         break;
     case 8:
-        if (f->held++ % 2 == 0)
-            virtio_dev_quiesce(f->dev);
-        else
-            virtio_dev_resume(f->dev);
+        fuzz_pause_or_resume(f->dev, &f->held);
         break;
     default:
         if (take(in, 1) % 8 == 0)
@@ -127,20 +123,15 @@ static void command(struct fixture *f, struct input *in, char *path)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
-    struct fixture f = {0};
-    struct virtio_env env = {.mem = &mem};
+    struct virtio_env env = fuzz_env(&mem, RAM);
+    struct fixture f = {.loop = env.loop};
     int fd = memfd_create("disk", MFD_CLOEXEC);
     char path[64], id[] = "fuzz";
     struct blk_config config = {.id = id, .path = path};
     uint32_t how = take(&in, 1);
 
-    log_set_options(&(struct log_options){.level = LOG_OFF});
-    if (mem.count == 0)
-        BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
-    madvise(mem.region[0].hva, RAM, MADV_DONTNEED);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    BUG_ON(ftruncate(fd, DISK) < 0 || loop_create(&f.loop, NULL) < 0);
-    env.loop = f.loop;
+    BUG_ON(ftruncate(fd, DISK) < 0);
     config.engine = how & 1 ? BLK_ENGINE_ASYNC : BLK_ENGINE_SYNC;
     config.cache = how & 2 ? BLK_CACHE_WRITEBACK : BLK_CACHE_UNSAFE;
     config.read_only = how & 4;

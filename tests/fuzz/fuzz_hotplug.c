@@ -7,18 +7,15 @@
  * After each, what the device says agrees with itself and with translation: the size plugged is
  * that of the blocks that can be reached, and no more than was ever asked for.
  */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/hotplug.h"
 #include "vmm/base/late_write.h"
-#include "vmm/base/log.h"
 
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <sys/mman.h>
 
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 64
@@ -154,10 +151,8 @@ static void command(struct fixture *f, struct input *in)
     default:
         if (take(in, 1) % 2)
             fake_loop_end_turn(f->loop);
-        else if (f->held++ % 2 == 0)
-            virtio_dev_quiesce(f->dev);
         else
-            virtio_dev_resume(f->dev);
+            fuzz_pause_or_resume(f->dev, &f->held);
         break;
     }
 }
@@ -193,16 +188,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .total_size_mib = TOTAL_MIB, .block_size_mib = 2, .slot_size_mib = 128};
     struct sigaction action = {.sa_sigaction = mend, .sa_flags = SA_SIGINFO};
     struct input in = {data, data + size};
-    struct fixture f = {0};
-    struct virtio_env env = {.mem = &mem};
+    struct virtio_env env = fuzz_env(&mem, RAM);
+    struct fixture f = {.loop = env.loop};
 
-    log_set_options(&(struct log_options){.level = LOG_OFF});
     sigaction(SIGSEGV, &action, NULL);
-    if (mem.count == 0)
-        BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, false, NULL) < 0);
-    madvise(mem.region[0].hva, RAM, MADV_DONTNEED);
-    BUG_ON(loop_create(&f.loop, NULL) < 0);
-    env.loop = f.loop;
     BUG_ON(hotplug_create(&f.hotplug, &env, &config, NULL) < 0);
     f.dev = hotplug_dev(f.hotplug);
     BUG_ON(hotplug_map(f.hotplug, NULL) < 0);

@@ -5,17 +5,14 @@
  * completions in any order with any result, failing taps, limits, resets, pauses. Whatever they
  * are, in the end everything in flight ends, and no chain is out.
  */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/fake_tap.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/net/device.h"
-#include "vmm/base/log.h"
 
 #include <errno.h>
 #include <string.h>
-
-#include <sys/mman.h>
 
 #define RAM        (8 * MIB)
 #define QUEUE_SIZE 64
@@ -163,10 +160,7 @@ static void command(struct fixture *f, struct input *in)
         restart(f, take(in, 1));
         break;
     case 11:
-        if (f->held++ % 2 == 0)
-            virtio_dev_quiesce(f->dev);
-        else
-            virtio_dev_resume(f->dev);
+        fuzz_pause_or_resume(f->dev, &f->held);
         break;
     case 12:
         limit(f, in);
@@ -185,16 +179,11 @@ static void command(struct fixture *f, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
-    struct fixture f = {0};
-    struct virtio_env env = {.mem = &mem};
+    struct virtio_env env = fuzz_env(&mem, RAM);
+    struct fixture f = {.loop = env.loop};
     char id[] = "fuzz", tap[] = "tap";
     struct net_config config = {.id = id, .tap = tap, .has_mac = true};
 
-    log_set_options(&(struct log_options){.level = LOG_OFF});
-    if (mem.count == 0)
-        BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
-    BUG_ON(loop_create(&f.loop, NULL) < 0);
-    env.loop = f.loop;
     BUG_ON(net_create(&f.net, &env, &config, NULL) < 0);
     f.dev = net_dev(f.net);
     restart(&f, take(&in, 1));

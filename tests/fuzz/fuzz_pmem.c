@@ -5,11 +5,10 @@
  * memory changed anywhere, kicks, fsyncs that end in any way, resets, pauses, other limits.
  * Whatever they are, in the end everything in flight ends, and the file is as long as it was.
  */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/guest_driver.h"
 #include "virtio/memory/pmem.h"
-#include "vmm/base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,10 +127,7 @@ static void command(struct fixture *f, struct input *in)
         restart(f, take(in, 1) & 1);
         break;
     case 8:
-        if (f->held++ % 2 == 0)
-            virtio_dev_quiesce(f->dev);
-        else
-            virtio_dev_resume(f->dev);
+        fuzz_pause_or_resume(f->dev, &f->held);
         break;
     default:
         if (take(in, 1) % 2)
@@ -145,20 +141,15 @@ static void command(struct fixture *f, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
-    struct fixture f = {0};
-    struct virtio_env env = {.mem = &mem};
+    struct virtio_env env = fuzz_env(&mem, RAM);
+    struct fixture f = {.loop = env.loop};
     int fd = memfd_create("pmem", MFD_CLOEXEC);
     char path[64], id[] = "fuzz";
     struct pmem_config config = {.id = id, .path = path};
     uint32_t how = take(&in, 1);
 
-    log_set_options(&(struct log_options){.level = LOG_OFF});
-    if (mem.count == 0)
-        BUG_ON(mem_create(&mem, RAM, MEM_PAGES_DEFAULT, true, NULL) < 0);
-    madvise(mem.region[0].hva, RAM, MADV_DONTNEED);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    BUG_ON(ftruncate(fd, (off_t)FILE_SIZE) < 0 || loop_create(&f.loop, NULL) < 0);
-    env.loop = f.loop;
+    BUG_ON(ftruncate(fd, (off_t)FILE_SIZE) < 0);
     f.read_only = config.read_only = how & 1;
     config.has_limiter = how & 2;
     config.limiter = (struct rate_limiter_config){.has_ops = true,
