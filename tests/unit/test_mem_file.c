@@ -132,6 +132,27 @@ static void test_new_file_replaces_what_link_leads_to(void **state)
     expect_file("target-to-be", "new");
 }
 
+static mode_t mode_of(const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(stat(at(name), &st), 0);
+    return st.st_mode & 07777;
+}
+
+static void test_new_file_has_mode_of_old_one_or_that_of_any_new_file(void **state)
+{
+    mode_t before = umask(027);
+
+    (void)state;
+    replace("mode", "new");
+    assert_int_equal(mode_of("mode"), 0640);
+    assert_int_equal(chmod(at("mode"), 0604), 0);
+    replace("mode", "newer");
+    assert_int_equal(mode_of("mode"), 0604);
+    umask(before);
+}
+
 static void test_new_file_overwrites_leftover_of_dead_process(void **state)
 {
     (void)state;
@@ -290,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_new_file_given_up_leaves_old_one_and_nothing_else),
         cmocka_unit_test(test_new_file_keeps_mapping_of_old_one),
         cmocka_unit_test(test_new_file_replaces_what_link_leads_to),
+        cmocka_unit_test(test_new_file_has_mode_of_old_one_or_that_of_any_new_file),
         cmocka_unit_test(test_new_file_overwrites_leftover_of_dead_process),
         cmocka_unit_test(test_new_file_in_place_of_what_is_no_file_is_refused),
         cmocka_unit_test(test_new_file_beyond_limit_names_path_and_leaves_old_one),

@@ -33,13 +33,16 @@ static char *resolve(const char *path)
     return joined;
 }
 
-/* A device or a FIFO must not become a file by a rename over it. */
-static int check_old(const char *path)
+/* A device or a FIFO must not become a file by a rename over it. *mode: who may do what with the
+ * old one; 0 = there is none. */
+static int check_old(const char *path, mode_t *mode)
 {
     struct stat st;
 
+    *mode = 0;
     if (stat(path, &st))
         return errno == ENOENT ? 0 : -errno;
+    *mode = st.st_mode & 07777;
     if (S_ISDIR(st.st_mode))
         return -EISDIR;
     return S_ISREG(st.st_mode) ? 0 : -EINVAL;
@@ -47,19 +50,22 @@ static int check_old(const char *path)
 
 static int open_beside(struct new_file *file, const char *path)
 {
+    mode_t mode;
     int rc;
 
     file->path = resolve(path);
     if (!file->path)
         return -errno;
-    rc = check_old(file->path);
+    rc = check_old(file->path, &mode);
     if (rc)
         return rc;
     if (asprintf(&file->beside, "%s" NEW_FILE_SUFFIX, file->path) < 0) {
         file->beside = NULL;
         return -ENOMEM;
     }
-    file->fd = open(file->beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    file->fd = open(file->beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (file->fd >= 0 && mode)
+        (void)fchmod(file->fd, mode); /* refused where the leftover is another user's */
     if (file->fd >= 0)
         return 0;
     rc = -errno;

@@ -4,7 +4,8 @@
  * takes its name when it is complete and on the disk. Until then, and after any failure or the
  * death of the process, the old one is as it was, and whoever has it mapped keeps what it had.
  *
- * A name that is a symbolic link stays one: what it leads to is replaced. What is left behind by a
+ * It may be read and written by whom the old one could be, or else by whom the umask lets. A name
+ * that is a symbolic link stays one: what it leads to is replaced. What is left behind by a
  * process that died has the name with NEW_FILE_SUFFIX, and is overwritten by the next.
  *
  * Blocking calls, by the loop thread while nothing runs. No lock: two processes that replace one
