@@ -242,28 +242,35 @@ static void shut(struct vsock_conn *conn, unsigned flags)
     conn->owed |= VSOCK_OWES_SHUTDOWN;
 }
 
-/* Gives a stream more room, if not too many have it. */
+/* Gives a stream more room, if not too many have it. The guest has to hear of it at once: by what
+ * it knows, it would stop long before it is told of free room again. */
 static void consider_growth(struct vsock_conn *conn)
 {
     struct vsock *vsock = conn->vsock;
 
-    if (conn->out.room == VSOCK_ROOM_SMALL && conn->received >= STREAM_BYTES &&
-        vsock->streams < STREAMS_MAX && vsock_out_grow(&conn->out))
-        vsock->streams++;
+    if (conn->out.room != VSOCK_ROOM_SMALL || conn->received < STREAM_BYTES ||
+        vsock->streams == STREAMS_MAX || !vsock_out_grow(&conn->out))
+        return;
+    vsock->streams++;
+    conn->owed |= VSOCK_OWES_CREDIT_UPDATE;
 }
 
-/* Whether the guest should hear of room, because it may be waiting for it. */
+/*
+ * Whether the guest should hear of room, because it may be waiting for it. It waits when it has
+ * used up what it was given; Linux does so already when that is as much as its own buffer holds,
+ * lest two ends fill each other's memory, so a guest with a small one hears sooner.
+ */
 static void consider_credit(struct vsock_conn *conn)
 {
-    uint32_t room = conn->out.room, low = CREDIT_LOW;
+    uint32_t window = MIN(conn->out.room, conn->peer_alloc), low = window / 2;
     uint32_t believed_used = conn->received - conn->told_forwarded;
     uint32_t news = conn->forwarded - conn->told_forwarded;
 
-    consider_growth(conn);
-    if (room == VSOCK_ROOM_LARGE)
-        low = room / 2;
-    if (believed_used > room - low && news > 0 && (conn->out.len == 0 || news >= CREDIT_STEP))
+    if (conn->out.room == VSOCK_ROOM_SMALL)
+        low = MIN(low, CREDIT_LOW);
+    if (believed_used >= window - low && news > 0 && (conn->out.len == 0 || news >= CREDIT_STEP))
         conn->owed |= VSOCK_OWES_CREDIT_UPDATE;
+    consider_growth(conn);
 }
 
 /* ---- the host's side ------------------------------------------------------------------------- */
