@@ -26,7 +26,7 @@ enum { BIG = 51200 - 200 };
 static struct vm *mmds_vm(const char *store, const char *members)
 {
     struct vm *vm = vm_new(NULL);
-    vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", e2e_path("metrics"));
+    vm_metrics(vm);
     vm_put(vm, "/network-interfaces/eth0", "{\"iface_id\":\"eth0\",\"host_dev_name\":\"mmds%d\"}",
            (int)vm->monitor.process.pid % 100000);
     vm_put(vm, "/mmds/config", "{\"network_interfaces\":[\"eth0\"]%s}", members);
@@ -35,23 +35,6 @@ static struct vm *mmds_vm(const char *store, const char *members)
     linux_start(vm, REFERENCE_ELF, TEST_INITRD, "");
     ask(vm, "link eth0 169.254.1.2 255.255.0.0");
     return vm;
-}
-
-/* A sum over all lines of the metrics file. */
-static long long counted(struct vm *vm, const char *name)
-{
-    long long sum = 0;
-    char line[65536];
-    vm_put(vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
-    FILE *f = fopen(e2e_path("metrics"), "r");
-    CHECK(f != NULL);
-    while (fgets(line, sizeof(line), f)) {
-        json_t *all = json_loads(line, 0, NULL);
-        sum += json_integer_value(json_object_get(json_object_get(all, "mmds"), name));
-        json_decref(all);
-    }
-    fclose(f);
-    return sum;
 }
 
 static uint32_t hash(const char *text, size_t len)
@@ -115,9 +98,9 @@ E2E(guest_reads_metadata, LINUX | INTEL | SANITIZER)
 
     vm_patch(vm, "/mmds", "{\"latest\":{\"meta-data\":{\"ami-id\":\"ami-2\"}}}");
     check_told(vm, "GET " ADDRESS " /latest/meta-data/ami-id", 200, "ami-2");
-    CHECK_INT(counted(vm, "connections_created"), 7);
-    CHECK_INT(counted(vm, "rx_no_token"), 6);
-    CHECK_INT(counted(vm, "rx_accepted_err"), 0);
+    CHECK_INT(vm_counted(vm, "mmds", "connections_created"), 7);
+    CHECK_INT(vm_counted(vm, "mmds", "rx_no_token"), 6);
+    CHECK_INT(vm_counted(vm, "mmds", "rx_accepted_err"), 0);
 }
 
 E2E(guest_needs_a_token_for_version_2, LINUX)
@@ -138,7 +121,7 @@ E2E(guest_needs_a_token_for_version_2, LINUX)
     vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
     vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
     check_told(vm, request, 200, "cpu|meta-data/");
-    CHECK_INT(counted(vm, "rx_invalid_token"), 1);
+    CHECK_INT(vm_counted(vm, "mmds", "rx_invalid_token"), 1);
 }
 
 E2E(guest_s_token_ends, LINUX)
@@ -181,7 +164,8 @@ E2E(guest_that_loses_segments_gets_all_of_it, LINUX)
     check_big(vm, "loss=5");
     check_big(vm, "loss=20");
     check_big(vm, "loss=10 buffer=4096");
-    CHECK(counted(vm, "tx_bytes") > 3 * BIG * 11 / 10); /* what was lost was sent again */
+    CHECK(vm_counted(vm, "mmds", "tx_bytes") >
+          3 * BIG * 11 / 10); /* what was lost was sent again */
 }
 
 E2E(guest_s_thirty_connections_are_served_and_no_more, LINUX)
@@ -194,7 +178,7 @@ E2E(guest_s_thirty_connections_are_served_and_no_more, LINUX)
     CHECK_INT(number_of(answer, "good"), 60);
     CHECK_INT(number_of(answer, "refused"), 10);
     check_told(vm, "GET " ADDRESS " /latest", 200, "cpu|meta-data/");
-    CHECK_INT(counted(vm, "connections_created"), 61);
+    CHECK_INT(vm_counted(vm, "mmds", "connections_created"), 61);
 }
 
 E2E(guest_paused_in_the_middle_of_an_answer_gets_the_rest, LINUX)

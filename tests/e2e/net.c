@@ -124,7 +124,7 @@ static struct vm *net_vm(const char *kernel, const char *members, const char *mo
 
     host_set_up();
     vm = vm_new(NULL);
-    vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", e2e_path("metrics"));
+    vm_metrics(vm);
     vm_put(vm, "/network-interfaces/eth0",
            "{\"iface_id\":\"eth0\",\"host_dev_name\":\"" TAP "\"%s}", members);
     linux_machine(vm, 1, 128);
@@ -158,24 +158,6 @@ static void serve_both_ways(void)
     serve_streams(PORT_SOURCE, stream_send);
 }
 
-/* A sum over all lines of the metrics file. */
-static long long counted(struct vm *vm, const char *name)
-{
-    long long sum = 0;
-    char line[65536];
-
-    vm_put(vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
-    FILE *f = fopen(e2e_path("metrics"), "r");
-    CHECK(f != NULL);
-    while (fgets(line, sizeof(line), f)) {
-        json_t *all = json_loads(line, 0, NULL);
-        sum += json_integer_value(json_object_get(json_object_get(all, "net_eth0"), name));
-        json_decref(all);
-    }
-    fclose(f);
-    return sum;
-}
-
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 E2E(guest_and_host_exchange_pings_and_streams, LINUX | INTEL | SANITIZER)
@@ -191,9 +173,11 @@ E2E(guest_and_host_exchange_pings_and_streams, LINUX | INTEL | SANITIZER)
     check_ping(vm, 5, 9000); /* in fragments */
     check_ping(vm, 2, 60000);
     check_streams(vm, 8);
-    CHECK_INT(counted(vm, "tx_spoofed_mac_count"), 0);
-    CHECK(counted(vm, "rx_packets_count") > 0);
-    CHECK_INT(counted(vm, "tap_write_fails") + counted(vm, "tap_read_fails"), 0);
+    CHECK_INT(vm_counted(vm, "net_eth0", "tx_spoofed_mac_count"), 0);
+    CHECK(vm_counted(vm, "net_eth0", "rx_packets_count") > 0);
+    CHECK_INT(vm_counted(vm, "net_eth0", "tap_write_fails") +
+                  vm_counted(vm, "net_eth0", "tap_read_fails"),
+              0);
     linux_leave(vm, "reboot");
     vm_exits(vm, 0);
 }
@@ -233,7 +217,9 @@ E2E(guest_and_host_exchange_jumbo_frames, LINUX)
     ask(vm, "link eth0 " GUEST " 255.255.255.0 65535");
     check_ping(vm, 5, 65000);
     check_streams(vm, 8);
-    CHECK_INT(counted(vm, "tx_malformed_frames") + counted(vm, "rx_fails"), 0);
+    CHECK_INT(vm_counted(vm, "net_eth0", "tx_malformed_frames") +
+                  vm_counted(vm, "net_eth0", "rx_fails"),
+              0);
 }
 
 E2E(streams_go_on_over_pauses, LINUX | SANITIZER)
@@ -278,7 +264,7 @@ E2E(network_driver_unbound_and_bound_again_works, LINUX)
     }
     link_up(vm);
     check_streams(vm, 1);
-    CHECK_INT(counted(vm, "activate_fails"), 0);
+    CHECK_INT(vm_counted(vm, "net_eth0", "activate_fails"), 0);
 }
 
 /* Processor time of the monitor so far, in milliseconds. */
@@ -337,8 +323,10 @@ E2E(flood_of_datagrams_leaves_api_its_share_and_keeps_its_order, LINUX)
     vm_expect(vm, "sent=30000");
     vm_expect(vm, "OK\n");
     check_ping(vm, 5, 56);
-    CHECK_INT(counted(vm, "tx_fails") + counted(vm, "tx_malformed_frames"), 0);
-    CHECK(counted(vm, "tx_packets_count") >= 30000);
+    CHECK_INT(vm_counted(vm, "net_eth0", "tx_fails") +
+                  vm_counted(vm, "net_eth0", "tx_malformed_frames"),
+              0);
+    CHECK(vm_counted(vm, "net_eth0", "tx_packets_count") >= 30000);
     CHECK(host->datagrams > 0);
     CHECK_INT(host->disorder, 0);
 }
@@ -357,8 +345,8 @@ E2E(flood_from_the_host_leaves_guest_alive, LINUX)
         (void)sendto(fd, datagram, (size_t)(i * 37 % 1400), 0, (struct sockaddr *)&to, sizeof(to));
     close(fd);
     check_ping(vm, 5, 56);
-    CHECK(counted(vm, "rx_packets_count") > 1000);
-    CHECK_INT(counted(vm, "rx_fails"), 0);
+    CHECK(vm_counted(vm, "net_eth0", "rx_packets_count") > 1000);
+    CHECK_INT(vm_counted(vm, "net_eth0", "rx_fails"), 0);
 }
 
 E2E(limits_of_an_interface_hold_and_change_at_run_time, LINUX)
@@ -375,18 +363,18 @@ E2E(limits_of_an_interface_hold_and_change_at_run_time, LINUX)
     begin = clock_ms();
     ask(vm, "tcp-out " HOST " %d %d 3", PORT_SINK, PORT_SINK); /* 1.5 MB at 1 MB a second */
     CHECK(clock_ms() - begin >= 1000);
-    CHECK(counted(vm, "tx_rate_limiter_throttled") > 0);
+    CHECK(vm_counted(vm, "net_eth0", "tx_rate_limiter_throttled") > 0);
     begin = clock_ms();
     check_ping(vm, 300, 56); /* 200 frames a second */
     CHECK(clock_ms() - begin >= 1000);
-    CHECK(counted(vm, "rx_rate_limiter_throttled") > 0);
+    CHECK(vm_counted(vm, "net_eth0", "rx_rate_limiter_throttled") > 0);
 
     vm_patch(vm, "/network-interfaces/eth0",
              "{\"iface_id\":\"eth0\",\"tx_rate_limiter\":{\"bandwidth\":{\"size\":0,"
              "\"refill_time\":0}},\"rx_rate_limiter\":{\"ops\":{\"size\":0,\"refill_time\":0}}}");
-    long long throttled = counted(vm, "tx_rate_limiter_throttled");
+    long long throttled = vm_counted(vm, "net_eth0", "tx_rate_limiter_throttled");
     check_streams(vm, 3);
-    CHECK_INT(counted(vm, "tx_rate_limiter_throttled"), throttled);
+    CHECK_INT(vm_counted(vm, "net_eth0", "tx_rate_limiter_throttled"), throttled);
 }
 
 /* ---- a driver that is an enemy --------------------------------------------------------------- */

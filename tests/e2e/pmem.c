@@ -241,33 +241,11 @@ E2E(pauses_while_a_guest_flushes_persistent_memory_lose_nothing, LINUX | SANITIZ
     CHECK(number_of(report, "writes") > 0);
 }
 
-/* The counters of the device since the last line, by its own group and by the sum of all. */
-static long long pmem_metric(struct vm *vm, const char *metrics, const char *group,
-                             const char *name)
-{
-    struct text t = {0};
-    CHECK_INT(text_read_file(&t, metrics), 0);
-    char *end = strrchr(t.data, '\n');
-    CHECK(end != NULL);
-    *end = '\0';
-    char *line = strrchr(t.data, '\n');
-    json_t *json = json_loads(line ? line + 1 : t.data, 0, NULL);
-    json_t *value = json_object_get(json_object_get(json, group), name);
-    if (!json_is_integer(value))
-        FAIL("no metric %s.%s in: %s", group, name, line ? line + 1 : t.data);
-    long long number = json_integer_value(value);
-    json_decref(json);
-    text_free(&t);
-    (void)vm;
-    return number;
-}
-
 /* A flush costs the length of the file: 8 MiB at 8 MiB a second. */
 E2E(flushes_of_persistent_memory_wait_for_their_limiter, LINUX)
 {
-    const char *metrics = e2e_path("metrics");
     struct vm *vm = vm_new(NULL);
-    vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", metrics);
+    vm_metrics(vm);
     add_pmem(vm, "p", disk_new("p", 8),
              ",\"rate_limiter\":{\"bandwidth\":{\"size\":8388608,\"refill_time\":1000}}");
     boot(vm);
@@ -278,10 +256,9 @@ E2E(flushes_of_persistent_memory_wait_for_their_limiter, LINUX)
     int64_t took = clock_ms() - began;
     if (took < 500 || took > e2e_ms(4000))
         FAIL("a flush over the limit took %lld ms", (long long)took);
-    vm_put(vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
-    CHECK(pmem_metric(vm, metrics, "pmem_p", "rate_limiter_throttled_events") > 0);
-    CHECK_INT(pmem_metric(vm, metrics, "pmem", "queue_event_count"),
-              pmem_metric(vm, metrics, "pmem_p", "queue_event_count"));
+    CHECK(vm_counted(vm, "pmem_p", "rate_limiter_throttled_events") > 0);
+    CHECK_INT(vm_counted(vm, "pmem", "queue_event_count"),
+              vm_counted(vm, "pmem_p", "queue_event_count"));
 
     vm_patch(vm, "/pmem/p",
              "{\"id\":\"p\",\"rate_limiter\":{\"bandwidth\":{\"size\":0,\"refill_time\":0}}}");

@@ -272,3 +272,31 @@ unsigned vm_taken_mib(struct vm *vm)
     free(path);
     return kib / 1024;
 }
+
+void vm_metrics(struct vm *vm)
+{
+    vm_put(vm, "/metrics", "{\"metrics_path\":\"%s\"}", e2e_path("metrics"));
+}
+
+long long vm_counted(struct vm *vm, const char *group, const char *counter)
+{
+    long long sum = 0;
+    bool found = false;
+    char *line = NULL;
+    size_t room = 0;
+    vm_put(vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
+    FILE *f = fopen(e2e_path("metrics"), "r");
+    CHECK(f != NULL);
+    while (getline(&line, &room, f) > 0) {
+        json_t *all = json_loads(line, 0, NULL);
+        json_t *value = json_object_get(json_object_get(all, group), counter);
+        found = found || json_is_integer(value);
+        sum += json_integer_value(value);
+        json_decref(all);
+    }
+    fclose(f);
+    free(line);
+    if (!found)
+        FAIL("there is no metric %s.%s", group, counter);
+    return sum;
+}

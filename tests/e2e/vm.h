@@ -58,6 +58,13 @@ const char *vm_err(struct vm *vm);
 /* MiB of the host's memory that the monitor takes: its share of what it maps. */
 unsigned vm_taken_mib(struct vm *vm);
 
+/* Has it write metrics, to a file of the test's. */
+void vm_metrics(struct vm *vm);
+
+/* What it has counted since then: the sum of a group's counter over all lines of the file, of which
+ * this asks for one more. One of them must have it. */
+long long vm_counted(struct vm *vm, const char *group, const char *counter);
+
 /* All of its log so far. */
 const char *vm_log(struct vm *vm);
 
