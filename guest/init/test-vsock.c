@@ -149,15 +149,19 @@ static int cmd_serve(int argc, char **argv)
 
 /* ---- connects -------------------------------------------------------------------------------- */
 
-/* A whole connection to the host, by one of the ways to use it. */
-static int with_host(const char *word, int (*use)(int fd, uint64_t port))
+/* A whole connection to the host, by one of the ways to use it: the words are its port and, if
+ * there is a second, the size of this end's buffer. */
+static int with_host(int argc, char **argv, int (*use)(int fd, uint64_t port))
 {
-    uint64_t port;
+    uint64_t port, size;
     int fd, rc;
 
-    if (parse_number(word, "port", &port))
+    if (parse_number(argv[0], "port", &port) ||
+        (argc > 1 && parse_number(argv[1], "buffer", &size)))
         return -1;
     fd = open_socket(0);
+    if (argc > 1 && setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size)))
+        return fail_errno("buffer");
     if (connect_to_host(fd, port)) {
         close(fd);
         return fail_errno("connect");
@@ -171,14 +175,12 @@ static int with_host(const char *word, int (*use)(int fd, uint64_t port))
 
 static int cmd_out(int argc, char **argv)
 {
-    (void)argc;
-    return with_host(argv[0], stream_send);
+    return with_host(argc, argv, stream_send);
 }
 
 static int cmd_in(int argc, char **argv)
 {
-    (void)argc;
-    return with_host(argv[0], stream_receive);
+    return with_host(argc, argv, stream_receive);
 }
 
 static int ask_and_half_close(int fd, uint64_t port)
@@ -199,8 +201,7 @@ static int ask_and_half_close(int fd, uint64_t port)
 
 static int cmd_half(int argc, char **argv)
 {
-    (void)argc;
-    return with_host(argv[0], ask_and_half_close);
+    return with_host(argc, argv, ask_and_half_close);
 }
 
 static int is_connected(int fd)
@@ -242,10 +243,7 @@ static int cmd_burst(int argc, char **argv)
 }
 
 const struct command vsock_commands[] = {
-    {"vsock-burst", 2, 2, cmd_burst, "PORT COUNT"},
-    {"vsock-half", 1, 1, cmd_half, "PORT"},
-    {"vsock-in", 1, 1, cmd_in, "PORT"},
-    {"vsock-out", 1, 1, cmd_out, "PORT"},
-    {"vsock-serve", 0, 0, cmd_serve, ""},
-    {0},
+    {"vsock-burst", 2, 2, cmd_burst, "PORT COUNT"}, {"vsock-half", 1, 1, cmd_half, "PORT"},
+    {"vsock-in", 1, 2, cmd_in, "PORT [BUFFER]"},    {"vsock-out", 1, 2, cmd_out, "PORT [BUFFER]"},
+    {"vsock-serve", 0, 0, cmd_serve, ""},           {0},
 };

@@ -142,6 +142,22 @@ E2E(vsock_streams_arrive_unchanged_whoever_connects_and_whoever_sends, LINUX | S
     check_streams(vm, listen_host(4));
 }
 
+E2E(vsock_streams_of_guests_with_small_buffers_do_not_stop, LINUX)
+{
+    struct vm *vm = boot();
+    int listener = listen_host(4);
+    pid_t pid;
+
+    for (unsigned size = 1000; size < 100000; size *= 9) {
+        pid = beside(stream_receive, listener, HOST_PORT, 1);
+        ask(vm, "vsock-out %d %u", HOST_PORT, size);
+        check_done(pid);
+        pid = beside(stream_send, listener, HOST_PORT, 1);
+        ask(vm, "vsock-in %d %u", HOST_PORT, size);
+        check_done(pid);
+    }
+}
+
 E2E(vsock_ports_that_nobody_listens_on_refuse, LINUX)
 {
     struct vm *vm = boot();
