@@ -2,8 +2,8 @@
 /*
  * vsockpeer UDS_PATH: the host's end of bench-init's vsock part. Waits for the guest, then measures
  * from the host's side and prints one line for each figure, in microseconds. Without a path it
- * measures what a stream through a Unix socket costs between two processes of the host: that much of
- * a stream from or to a guest is not the monitor's to save.
+ * measures what a stream through a Unix socket costs between two processes of the host: that much
+ * of a stream from or to a guest is not the monitor's to save.
  *
  * The counts and the sizes are part of the definition of the recorded figures and stay as they are.
  */

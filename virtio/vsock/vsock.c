@@ -114,8 +114,7 @@ static void stall_done(struct op *op, int res, bool more)
     vsock_queues_deliver(vsock);
 }
 
-/* ---- chains of the guest that are held --------------------------------------------------------
- */
+/* ---- chains of the guest that are held ------------------------------------------------------- */
 
 static void limit_holding(struct vsock *vsock)
 {
