@@ -13,6 +13,7 @@ import pty
 import shutil
 import signal
 import subprocess
+import termios
 import threading
 import time
 import tty
@@ -160,6 +161,7 @@ def start_intel(work, vmlinuz, base, extra, options):
                     env={**os.environ, "TERM": "linux", "BXSHARE": "/usr/share/bochs"})
     os.close(screen_fd)
     threading.Thread(target=drain, args=(screen,), daemon=True).start()
+    threading.Thread(target=drain_own_terminal, args=(process,), daemon=True).start()
     return Machine(process, work, stream, stream)
 
 
@@ -198,6 +200,30 @@ def open_terminal():
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     return ours, os.ttyname(theirs)
+
+
+def drain_own_terminal(process):
+    """Reads what Bochs draws on.
+
+    It opens a pseudo-terminal of its own and shows and hides the cursor there at each refresh. If
+    nobody reads that, it stands still for ever once the terminal is full, some minutes into a run.
+    """
+    while process.poll() is None:
+        try:
+            drain(open_own_terminal(process.pid))
+            return
+        except (OSError, StopIteration, termios.error):  # it has not been made yet
+            time.sleep(0.2)
+
+
+def open_own_terminal(pid):
+    fds = os.listdir(f"/proc/{pid}/fd")
+    fd = next(fd for fd in fds if os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/ptmx")
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as info:
+        index = next(line.split()[1] for line in info if line.startswith("tty-index:"))
+    theirs = os.open(f"/dev/pts/{index}", os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(theirs)  # or what has no line's end would never be read
+    return theirs
 
 
 def drain(fd):

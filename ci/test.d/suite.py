@@ -115,7 +115,7 @@ class Suite:
             argv += ["--file", path]
         return job.counted([*argv, "--", *command], limit + 60)
 
-    def lab_e2e(self, directory, *options, lab=(), limit=1200, guests=True):
+    def lab_e2e(self, directory, *options, lab=(), limit=2400, guests=True):
         def run(job):
             others = [f"{self.guests}:/root/guests"] if guests else []
             others += [STORAGE_DAEMON] if os.path.exists(STORAGE_DAEMON) else []
@@ -124,7 +124,7 @@ class Suite:
                              *options], lab, limit)
         return run
 
-    def linux(self, *options, limit=1200):
+    def linux(self, *options, limit=2400):
         """Real guests: here if this KVM can run them, else in the AMD lab."""
         if self.kvm == "full":
             return self.e2e(self.release, *options)
