@@ -249,7 +249,8 @@ static const struct {
     {"hello", mode_hello},         {"loop", mode_loop},
     {"echo", mode_echo},           {"blk", mode_blk},
     {"blk-bench", mode_blk_bench}, {"rng", mode_rng},
-    {"fuzz", mode_fuzz},           {"boot-timer", mode_boot_timer},
+    {"fuzz", mode_fuzz},           {"ports", mode_ports},
+    {"boot-timer", mode_boot_timer},
     {"triple", mode_triple},       {"cmdline", mode_cmdline},
     {"net-bench", mode_net_bench}, {"vsock-bench", mode_vsock_bench},
 };

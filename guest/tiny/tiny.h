@@ -86,6 +86,7 @@ void mode_blk(void);
 void mode_blk_bench(void);
 void mode_rng(void);
 void mode_fuzz(void);
+void mode_ports(void);
 void mode_net_bench(void);
 void mode_vsock_bench(void);
 

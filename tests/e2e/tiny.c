@@ -164,3 +164,18 @@ E2E(a_hostile_driver_of_the_entropy_device_harms_nobody_else, TINY | SANITIZER |
 {
     hostile_driver(add_entropy, 1, 0, 20);
 }
+
+E2E(a_guest_that_uses_every_port_and_all_of_device_memory_harms_only_itself, TINY | SANITIZER)
+{
+    const char *other = disk_new("bystander", 2);
+    disk_fill(other, 0, 2 * SECTORS_PER_MIB, 77);
+    for (unsigned seed = 1; seed <= 2; seed++) {
+        struct vm *vm = vm_new(NULL);
+        add_drive(vm, "other", other, "");
+        add_entropy(vm);
+        vm_boot(vm, e2e_guest("tiny.elf"), text_format("tiny=ports seed=%u count=5000", seed));
+        vm_expect(vm, "PORTS done 5000\n");
+        vm_exits(vm, 0);
+        disk_holds(other, 0, 2 * SECTORS_PER_MIB, 77);
+    }
+}
