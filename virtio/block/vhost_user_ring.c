@@ -53,7 +53,8 @@ static int send_addresses(struct vhost_user_blk *blk)
 {
     const struct virtqueue_state *queue = &blk->dev.queue[BLK_QUEUE].s;
     struct mem *mem = blk->dev.env.mem;
-    /* The rings lie in RAM, which virtqueue_map has checked. */
+    /* virtqueue_map has found them; of memory unplugged since the address is 0, which the back end
+     * refuses. */
     struct vhost_user_vring_addr addr = {
         .desc = (uintptr_t)mem_readable(mem, GPA(queue->desc), 1),
         .used = (uintptr_t)mem_readable(mem, GPA(queue->used), 1),
