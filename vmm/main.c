@@ -320,5 +320,6 @@ int main(int argc, char **argv)
     code = machine_exit_code(api.machine);
     log_info("Vmm is stopping.");
     (void)metrics_flush(NULL); /* counted */
+    loop_abandon(api.loop);
     leave(code, NULL);
 }

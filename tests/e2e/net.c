@@ -283,6 +283,17 @@ static long cpu_ms(const struct vm *vm)
     return (long)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
 }
 
+E2E(tap_is_free_as_soon_as_the_monitor_is_gone, LINUX)
+{
+    struct vm *vm = net_vm(REFERENCE_ELF, "", "");
+
+    link_up(vm);
+    check_ping(vm, 3, 56);
+    linux_leave(vm, "reboot");
+    vm_exits(vm, 0);
+    CHECK_INT(tap_make(TAP, HOST), 0);
+}
+
 E2E(deleted_tap_takes_the_carrier_and_nothing_else, LINUX)
 {
     struct vm *vm = net_vm(REFERENCE_ELF, "", "");

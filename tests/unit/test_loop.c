@@ -926,6 +926,58 @@ static void test_loop_destroy_accepts_null(void **state)
     loop_destroy(NULL);
 }
 
+/* Ends a run of the loop after the turn in which what was queued before has reached the kernel. */
+struct last_turn {
+    struct deferred deferred;
+    struct loop *loop;
+};
+
+static void end_run(struct deferred *deferred)
+{
+    loop_stop(container_of(deferred, struct last_turn, deferred)->loop);
+}
+
+static void never_done(struct op *op, int res, bool more)
+{
+    (void)op;
+    (void)res;
+    (void)more;
+    fail_msg("an abandoned operation has called its owner");
+}
+
+/* Whether anybody has the read end of a pipe. */
+static bool has_reader(int write_end)
+{
+    struct pollfd look = {.fd = write_end, .events = POLLOUT};
+
+    assert_int_equal(poll(&look, 1, 0), 1);
+    return !(look.revents & POLLERR);
+}
+
+static void test_loop_abandon_lets_go_of_what_operations_hold(void **state)
+{
+    struct last_turn last = {.deferred = {.run = end_run}};
+    struct op op = {.done = never_done};
+    char byte;
+    struct iovec iov = {&byte, 1};
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(loop_create(&last.loop, NULL), 0);
+    loop_lock(last.loop);
+    loop_readv(last.loop, &op, ends[0], &iov, 1, UINT64_MAX);
+    loop_defer(last.loop, &last.deferred);
+    loop_unlock(last.loop);
+    loop_run(last.loop);
+    close(ends[0]);
+    assert_true(has_reader(ends[1]));
+    loop_abandon(last.loop);
+    assert_false(has_reader(ends[1]));
+    close(ends[1]);
+    loop_destroy(last.loop);
+}
+
 #define LOOP_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -964,6 +1016,7 @@ int main(void)
         LOOP_TEST(test_loop_wait_in_callback_goes_on_with_other_completions),
         LOOP_TEST(test_loop_wake_makes_wait_look_again),
         LOOP_TEST(test_loop_wait_for_what_is_true_returns_at_once),
+        cmocka_unit_test(test_loop_abandon_lets_go_of_what_operations_hold),
         cmocka_unit_test(test_loop_destroy_accepts_null),
     };
     struct loop *loop;

@@ -248,6 +248,18 @@ void loop_run(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
+void loop_abandon(struct loop *loop)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
+
+    if (!sqe) /* a full queue: the kernel does it all later */
+        return;
+    io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    io_uring_sqe_set_data(sqe, NULL);
+    /* Cancelled operations end when the ring is asked for events. */
+    (void)io_uring_submit_and_get_events(&loop->ring);
+}
+
 void loop_stop(struct loop *loop)
 {
     loop->stopping = true;

@@ -70,6 +70,13 @@ void loop_cond_wait(struct loop *loop, pthread_cond_t *cond);
 /* Runs until loop_stop; the caller becomes the loop thread and holds the lock inside callbacks. */
 void loop_run(struct loop *loop);
 
+/*
+ * Ends everything that is in the ring, without calling anybody: for a process that is about to end.
+ * The kernel would do it later, in a thread of its own, and what the operations hold (a tap, say)
+ * would still be busy when the process is gone. The thread of loop_run, which has returned.
+ */
+void loop_abandon(struct loop *loop);
+
 /* Makes loop_run return after the current turn. Any thread, under the lock. */
 void loop_stop(struct loop *loop);
 
