@@ -244,6 +244,10 @@ void virtio_dev_kick(struct virtio_dev *dev, uint32_t q);
 /*
  * Start nothing new. Counts: as many virtio_dev_resume undo it. What is in flight goes on; wait
  * with virtio_dev_drain or until virtio_dev_is_idle.
+ *
+ * In flight is what reads or writes guest memory, or holds a chain. What does neither may stay in
+ * the ring over a pause (a limiter's timer, a poll of a socket): until the resume it finds nothing
+ * to do.
  */
 void virtio_dev_quiesce(struct virtio_dev *dev);
 

@@ -8,6 +8,10 @@
  * flush), G a gauge (keeps its value), A an aggregate of latencies in microseconds. The struct and
  * the table of names both come from the list.
  *
+ * Some rows have nothing to count here, and stay so that readers of the file find them:
+ * vsock.ev_queue_event_fails, killq_resync and tx_flush_fails, and block's
+ * io_engine_throttled_events.
+ *
  * Under the machine lock, except signals.* and logger.* (bumped by handlers and by the log: relaxed
  * atomics).
  */
