@@ -246,13 +246,19 @@ static const struct {
     const char *name;
     void (*run)(void);
 } modes[] = {
-    {"hello", mode_hello},         {"loop", mode_loop},
-    {"echo", mode_echo},           {"blk", mode_blk},
-    {"blk-bench", mode_blk_bench}, {"rng", mode_rng},
-    {"fuzz", mode_fuzz},           {"ports", mode_ports},
+    {"hello", mode_hello},
+    {"loop", mode_loop},
+    {"echo", mode_echo},
+    {"blk", mode_blk},
+    {"blk-bench", mode_blk_bench},
+    {"rng", mode_rng},
+    {"fuzz", mode_fuzz},
+    {"ports", mode_ports},
     {"boot-timer", mode_boot_timer},
-    {"triple", mode_triple},       {"cmdline", mode_cmdline},
-    {"net-bench", mode_net_bench}, {"vsock-bench", mode_vsock_bench},
+    {"triple", mode_triple},
+    {"cmdline", mode_cmdline},
+    {"net-bench", mode_net_bench},
+    {"vsock-bench", mode_vsock_bench},
 };
 
 /* Finds the command line by whichever protocol we were entered; the other's pointer is NULL. */
