@@ -174,7 +174,7 @@ static void test_mmds_requests_out_of_order_are_asked_for_again(void **state)
     open_peer(&f, &peer, 1);
     seq = peer.next;
     /* the second half first, then the first half twice, then all of it */
-    give(&f, &peer, tcp_peer_segment_at(&peer, seq + 9, PEER_ACK, REQUEST + 9, 9));
+    give(&f, &peer, tcp_peer_segment_at(&peer, seq + 9, PEER_ACK, &REQUEST[9], 9));
     exchange(&f, &peer);
     assert_int_equal(peer.acked, seq);
     give(&f, &peer, tcp_peer_segment_at(&peer, seq, PEER_ACK, REQUEST, 9));
