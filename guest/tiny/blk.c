@@ -179,6 +179,7 @@ void mode_blk_bench(void)
         print("BLK the disk is smaller than 2 MiB\n");
         return;
     }
+    settle();
     /* The first touch of guest memory is the host's work, not the disk's. */
     memset((void *)SCRATCH, 1, 2 * MIB);
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {

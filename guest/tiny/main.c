@@ -15,6 +15,7 @@
 #define PORT_RESET      0x64
 #define RESET_PULSE     0xfe
 #define RESET_PATIENCE  5000000000UL /* cycles */
+#define SETTLE_CYCLES   500000000UL
 
 #define ZERO_PAGE_CMDLINE  0x228 /* struct setup_header's cmd_line_ptr */
 #define START_INFO_CMDLINE 24    /* struct hvm_start_info's cmdline_paddr, its low half */
@@ -178,6 +179,12 @@ void report(const char *who, const char *what, uint64_t cycles, uint64_t ops)
     print(what);
     print(" cycles/op %u us/op %u.%u%u%u\n", cycles / ops, ns / 1000, ns / 100 % 10, ns / 10 % 10,
           ns % 10);
+}
+
+void settle(void)
+{
+    for (uint64_t begin = rdtsc(); rdtsc() - begin < SETTLE_CYCLES;)
+        __asm__ volatile("pause");
 }
 
 /* ----

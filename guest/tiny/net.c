@@ -222,6 +222,7 @@ void mode_net_bench(void)
 
     if (start(&dev))
         return;
+    settle();
     bench_round_trip(&dev, n / 50);
     bench_out(&dev, "out 64 B", 64, n);
     bench_out(&dev, "out 1500 B", 1514, n);

@@ -279,6 +279,7 @@ void mode_vsock_bench(void)
 
     if (start())
         return;
+    settle();
     if (bench_round_trip(n) || bench_connect(n / 4) || bench_out() || bench_in(512))
         print("VSOCK a connection failed\n");
     else
