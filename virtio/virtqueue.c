@@ -254,16 +254,23 @@ enum vq_result virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain, struc
     return VQ_OK;
 }
 
-size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len)
+size_t vq_chain_read_from(const struct vq_chain *chain, uint64_t at, void *to, size_t len)
 {
     size_t done = 0;
 
     for (unsigned i = 0; i < chain->n_readable && done < len; i++) {
-        size_t n = MIN(chain->iov[i].iov_len, len - done);
+        const struct iovec *iov = &chain->iov[i];
 
-        memcpy((uint8_t *)to + done, chain->iov[i].iov_base, n);
-        done += n;
+        if (at < iov->iov_len) {
+            size_t n = MIN(iov->iov_len - at, len - done);
+
+            memcpy((uint8_t *)to + done, (const uint8_t *)iov->iov_base + at, n);
+            done += n;
+        }
+        at -= MIN(at, iov->iov_len);
     }
+    /* A compiler's barrier: what is judged is the copy, never guest memory read a second time. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return done;
 }
 

@@ -125,9 +125,13 @@ enum vq_result virtqueue_map(struct virtqueue *vq, struct mem *mem, bool event_i
 enum vq_result virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain, struct iovec *iov,
                              unsigned room);
 
-/* Copies the first `len` bytes out of the chain's readable part, or into its writable part, however
- * the driver has cut them; returns how many there were. */
-size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len);
+/* Copies `len` bytes out of the chain's readable part, from byte `at` of it on, or into the first
+ * of its writable part, however the driver has cut them; returns how many there were. */
+size_t vq_chain_read_from(const struct vq_chain *chain, uint64_t at, void *to, size_t len);
+static inline size_t vq_chain_read(const struct vq_chain *chain, void *to, size_t len)
+{
+    return vq_chain_read_from(chain, 0, to, len);
+}
 size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len);
 
 /* Where the first `count` bytes of the writable part are, one by one: for an answer that comes when

@@ -123,7 +123,7 @@ enum virtio_serve balloon_serve_hints(struct virtio_dev *dev, unsigned q)
 
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    if (chain.readable_len == sizeof(cmd) && balloon_copy(&chain, 0, &cmd, sizeof(cmd)))
+    if (chain.readable_len == sizeof(cmd) && vq_chain_read(&chain, &cmd, sizeof(cmd)))
         command(balloon, cmd);
     if (!in_run(balloon))
         return balloon_return(balloon, q, chain.head);

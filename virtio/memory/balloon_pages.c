@@ -192,26 +192,6 @@ void balloon_pages_quiesce(struct balloon *balloon)
 
 /* ---- inflate --------------------------------------------------------------------------------- */
 
-uint32_t balloon_copy(const struct vq_chain *chain, uint64_t skip, void *to, uint32_t room)
-{
-    uint32_t done = 0;
-
-    for (unsigned i = 0; i < chain->n_readable && done < room; i++) {
-        const struct iovec *iov = &chain->iov[i];
-
-        if (skip < iov->iov_len) {
-            uint32_t n = (uint32_t)MIN(iov->iov_len - skip, room - done);
-
-            memcpy((char *)to + done, (const char *)iov->iov_base + skip, n);
-            done += n;
-        }
-        skip -= MIN(skip, iov->iov_len);
-    }
-    /* A compiler's barrier: what is judged is the copy, never guest memory read a second time. */
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return done;
-}
-
 static void take_pages(struct balloon *balloon, const uint32_t *page, unsigned count)
 {
     struct balloon_block *block = NULL;
@@ -239,7 +219,7 @@ enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q)
 
     if (!virtio_dev_pop(dev, q, &chain, iov, ARRAY_SIZE(iov)))
         return VIRTIO_EMPTY;
-    done = balloon_copy(&chain, balloon->progress[q], page, sizeof(page));
+    done = (uint32_t)vq_chain_read_from(&chain, balloon->progress[q], page, sizeof(page));
     take_pages(balloon, page, done / sizeof(*page));
     if (done == sizeof(page))
         return balloon_continue_later(balloon, q, balloon->progress[q] + done);

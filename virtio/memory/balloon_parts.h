@@ -103,9 +103,6 @@ enum virtio_serve balloon_continue_later(struct balloon *balloon, unsigned q, ui
 /* Returns the request `head` to the driver: all of it has been dealt with. */
 enum virtio_serve balloon_return(struct balloon *balloon, unsigned q, uint16_t head);
 
-/* Copies up to `room` bytes from byte `skip` of the readable buffers on; returns how many. */
-uint32_t balloon_copy(const struct vq_chain *chain, uint64_t skip, void *to, uint32_t room);
-
 enum virtio_serve balloon_serve_inflate(struct virtio_dev *dev, unsigned q);
 enum virtio_serve balloon_serve_deflate(struct virtio_dev *dev, unsigned q);
 

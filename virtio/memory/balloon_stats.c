@@ -42,7 +42,7 @@ static void take(struct balloon *balloon, const struct stat_entry *entry)
 static void read_stats(struct balloon *balloon, const struct vq_chain *chain)
 {
     struct stat_entry entry[ENTRIES_MAX];
-    uint32_t len;
+    size_t len;
 
     if (chain->readable_len > sizeof(entry)) {
         log_warn("virtio-balloon: a buffer of statistics has %u bytes; it is not read.",
@@ -50,7 +50,7 @@ static void read_stats(struct balloon *balloon, const struct vq_chain *chain)
         metric_add(&metrics.balloon.stats_update_fails, 1);
         return;
     }
-    len = balloon_copy(chain, 0, entry, sizeof(entry));
+    len = vq_chain_read(chain, entry, sizeof(entry));
     for (unsigned i = 0; i < len / sizeof(*entry); i++)
         take(balloon, &entry[i]);
     metric_add(&metrics.balloon.stats_updates_count, 1);

@@ -30,27 +30,6 @@
 #define STREAM_GAP_NS    (100 * NSEC_PER_USEC)
 #define LINGER_NS        (200 * NSEC_PER_USEC)
 
-/* Copies up to `len` bytes of the chain from byte `at` on; returns how many there were. */
-static size_t copy_out(const struct vq_chain *chain, size_t at, void *to, size_t len)
-{
-    size_t done = 0;
-
-    for (unsigned i = 0; i < chain->n_readable && done < len; i++) {
-        const struct iovec *iov = &chain->iov[i];
-        size_t n;
-
-        if (at >= iov->iov_len) {
-            at -= iov->iov_len;
-            continue;
-        }
-        n = MIN(iov->iov_len - at, len - done);
-        memcpy((uint8_t *)to + done, (const uint8_t *)iov->iov_base + at, n);
-        done += n;
-        at = 0;
-    }
-    return done;
-}
-
 /* Whether the frame is for the metadata service; then it has it, and the tap never sees it. */
 static bool divert(struct net *net, const struct vq_chain *chain)
 {
@@ -59,13 +38,13 @@ static bool divert(struct net *net, const struct vq_chain *chain)
 
     if (!net->mmds)
         return false;
-    head = copy_out(chain, TAP_HEADER_SIZE, frame, MMDS_FRAME_HEAD);
+    head = vq_chain_read_from(chain, TAP_HEADER_SIZE, frame, MMDS_FRAME_HEAD);
     if (!mmds_endpoint_wants(net->mmds, frame, head))
         return false;
     /* The head is what was judged: the guest may have changed its own by now. */
-    mmds_endpoint_input(
-        net->mmds, frame,
-        head + copy_out(chain, TAP_HEADER_SIZE + head, frame + head, sizeof(frame) - head));
+    mmds_endpoint_input(net->mmds, frame,
+                        head + vq_chain_read_from(chain, TAP_HEADER_SIZE + head, frame + head,
+                                                  sizeof(frame) - head));
     return true;
 }
 
@@ -73,8 +52,8 @@ static void count_spoofed(struct net *net, const struct vq_chain *chain)
 {
     uint8_t source[NET_MAC_LEN];
 
-    if (copy_out(chain, TAP_HEADER_SIZE + ETHERNET_SOURCE_OFFSET, source, sizeof(source)) ==
-            sizeof(source) &&
+    if (vq_chain_read_from(chain, TAP_HEADER_SIZE + ETHERNET_SOURCE_OFFSET, source,
+                           sizeof(source)) == sizeof(source) &&
         memcmp(source, net->s.mac, sizeof(source)) != 0)
         metric_add(&net->metrics.tx_spoofed_mac_count, 1);
 }
