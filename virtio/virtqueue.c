@@ -274,6 +274,25 @@ size_t vq_chain_read_from(const struct vq_chain *chain, uint64_t at, void *to, s
     return done;
 }
 
+size_t vq_take_front(struct iovec **iov, unsigned *count, void *to, size_t len)
+{
+    size_t done = 0;
+
+    while (*count > 0 && done < len) {
+        size_t n = MIN((*iov)->iov_len, len - done);
+
+        memcpy((uint8_t *)to + done, (*iov)->iov_base, n);
+        done += n;
+        (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + n;
+        (*iov)->iov_len -= n;
+        if ((*iov)->iov_len == 0) {
+            (*iov)++;
+            (*count)--;
+        }
+    }
+    return done;
+}
+
 size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len)
 {
     const struct iovec *iov = chain->iov + chain->n_readable;

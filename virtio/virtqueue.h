@@ -134,6 +134,10 @@ static inline size_t vq_chain_read(const struct vq_chain *chain, void *to, size_
 }
 size_t vq_chain_write(const struct vq_chain *chain, const void *from, size_t len);
 
+/* Takes up to `len` bytes off the front of an array of buffers, which begins behind them
+ * afterwards; returns how many there were. */
+size_t vq_take_front(struct iovec **iov, unsigned *count, void *to, size_t len);
+
 /* Where the first `count` bytes of the writable part are, one by one: for an answer that comes when
  * the chain's buffers are not at hand any more. False if there are fewer. */
 bool vq_chain_place(const struct vq_chain *chain, uint8_t **at, size_t count);

@@ -63,26 +63,6 @@ struct blk_arena {
 
 /* ---- chains ---------------------------------------------------------------------------------- */
 
-/* Copies up to `len` bytes off the front of an array of buffers; returns how many there were. */
-static size_t take_front(struct iovec **iov, unsigned *count, void *to, size_t len)
-{
-    size_t done = 0;
-
-    while (*count > 0 && done < len) {
-        size_t n = MIN((*iov)->iov_len, len - done);
-
-        memcpy((uint8_t *)to + done, (*iov)->iov_base, n);
-        done += n;
-        (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + n;
-        (*iov)->iov_len -= n;
-        if ((*iov)->iov_len == 0) {
-            (*iov)++;
-            (*count)--;
-        }
-    }
-    return done;
-}
-
 /* Takes the last byte off an array of buffers that has one. */
 static uint8_t *take_last(struct iovec *iov, unsigned *count)
 {
@@ -101,7 +81,7 @@ bool blk_io_parse(struct vq_chain *chain, struct blk_request *request)
     struct request_header header;
 
     if (chain->writable_len == 0 ||
-        take_front(&readable, &n_readable, &header, sizeof(header)) < sizeof(header))
+        vq_take_front(&readable, &n_readable, &header, sizeof(header)) < sizeof(header))
         return false;
     *request = (struct blk_request){.type = header.type,
                                     .head = chain->head,
@@ -119,7 +99,7 @@ bool blk_io_parse(struct vq_chain *chain, struct blk_request *request)
     }
     request->left = request->data_len;
     if (header.type == BLK_DISCARD || header.type == BLK_WRITE_ZEROES)
-        (void)take_front(&readable, &n_readable, &request->segment, sizeof(request->segment));
+        (void)vq_take_front(&readable, &n_readable, &request->segment, sizeof(request->segment));
     return true;
 }
 

@@ -37,21 +37,10 @@ static bool may_run(const struct vsock *vsock)
 /* Copies a header off the front of the buffers; false if they are shorter. */
 static bool take_header(struct vq_chain *chain, struct vsock_packet *packet)
 {
-    size_t done = 0;
+    unsigned left = chain->n_readable;
+    size_t done = vq_take_front(&chain->iov, &left, packet, sizeof(*packet));
 
-    while (chain->n_readable > 0 && done < sizeof(*packet)) {
-        struct iovec *iov = chain->iov;
-        size_t n = MIN(iov->iov_len, sizeof(*packet) - done);
-
-        memcpy((uint8_t *)packet + done, iov->iov_base, n);
-        done += n;
-        iov->iov_base = (uint8_t *)iov->iov_base + n;
-        iov->iov_len -= n;
-        if (iov->iov_len == 0) {
-            chain->iov++;
-            chain->n_readable--;
-        }
-    }
+    chain->n_readable = (uint16_t)left;
     chain->readable_len -= (uint32_t)done;
     return done == sizeof(*packet);
 }
