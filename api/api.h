@@ -124,10 +124,13 @@ call_prepare prepare_logger;
 call_act act_logger, act_metrics;
 call_release release_metrics;
 
-/* snapshots.c */
+/* snapshots/create.c */
 call_prepare prepare_snapshot_create;
+call_act act_snapshot_create;
+
+/* snapshots/load.c */
 call_check check_snapshot_load;
-call_act act_snapshot_create, act_snapshot_load;
+call_act act_snapshot_load;
 call_release release_snapshot_load;
 
 /* mmds_requests.c */

@@ -100,7 +100,6 @@ extern const struct schema metrics_schema;
 extern const struct schema mmds_config_schema;
 
 /* PUT /snapshot/create. */
-enum snapshot_type { SNAPSHOT_DIFF, SNAPSHOT_FULL };
 struct snapshot_create_body {
     enum snapshot_type type;
     struct {
@@ -109,10 +108,9 @@ struct snapshot_create_body {
 };
 
 /* PUT /snapshot/load; its array is malloc'ed, freed by whoever read it. */
-enum mem_backend_type { BACKEND_FILE, BACKEND_UFFD };
 struct mem_backend_body {
     char *path;
-    enum mem_backend_type type;
+    enum mem_backend type;
 };
 
 struct vsock_override_body {

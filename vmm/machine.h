@@ -73,9 +73,17 @@ int machine_resume(struct machine *machine, struct err *e) __must_check;
 /* Sends Ctrl-Alt-Del through the keyboard controller. */
 void machine_ctrl_alt_del(struct machine *machine);
 
-/* Where a snapshot goes. */
+/* Where a snapshot is, or goes. */
 struct snapshot_files {
     const char *state_path, *mem_path;
+};
+
+/* What the memory file holds: all of RAM, or the pages written since the last snapshot. */
+enum snapshot_type { SNAPSHOT_DIFF, SNAPSHOT_FULL };
+
+struct machine_save {
+    struct snapshot_files files;
+    enum snapshot_type type;
 };
 
 /*
@@ -84,11 +92,18 @@ struct snapshot_files {
  * unless it is the state's last rename that failed. A process that dies between the two renames
  * leaves the new memory beside the former state, which no load can tell.
  */
-int machine_save(struct machine *machine, const struct snapshot_files *files,
+int machine_save(struct machine *machine, const struct machine_save *save,
                  struct err *e) __must_check;
+
+/* Who fills a loaded guest's memory. */
+enum mem_backend {
+    MEM_BACKEND_FILE, /* the kernel, from the memory file */
+    MEM_BACKEND_UFFD, /* another process, over the socket that files.mem_path names */
+};
 
 struct machine_load {
     struct snapshot_files files;
+    enum mem_backend backend;
     bool track_dirty;
     bool wall_clock; /* put the guest's clock forward by the time that has passed */
     bool any_pages;  /* `pages` is not given: as saved */

@@ -83,8 +83,6 @@ int machine_rebuild(struct machine *machine,
 /* Gives the guest our standard input, if it is to have it. */
 void machine_take_console(struct machine *machine);
 
-extern const struct state_desc saved_machine_desc;
-
 /* The guest's end, from any device or vCPU: the exit code of the process. */
 void machine_end(struct machine *machine, int exit_code);
 

@@ -2,7 +2,7 @@
 /*
  * saved_devices.h owns what a snapshot says of the devices that a machine was told to have: their
  * configuration, as the API got it, in sections of the state file. What a driver has made of them
- * is in the devices' own tables (machine_save.c).
+ * is in the devices' own tables (saved_machine.h).
  *
  * Loop thread, machine lock held.
  */

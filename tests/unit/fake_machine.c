@@ -157,11 +157,11 @@ static void note_files(struct machine *machine, const struct snapshot_files *fil
     machine->mem_path = copy(files->mem_path);
 }
 
-int machine_save(struct machine *machine, const struct snapshot_files *files, struct err *e)
+int machine_save(struct machine *machine, const struct machine_save *save, struct err *e)
 {
     if (refuse(machine, e))
         return e->code;
-    note_files(machine, files);
+    note_files(machine, &save->files);
     machine->saves++;
     return 0;
 }

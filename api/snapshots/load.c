@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* snapshots.c: requests that write a machine into files, and make one out of them. */
+/* load.c: PUT /snapshot/load, which makes a machine out of files. */
 #include "api/api.h"
 #include "api/body_tables.h"
 #include "api/metrics.h"
@@ -8,24 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- tables ---------------------------------------------------------------------------------- */
-
-static const char *const type_names[] = {"Diff", "Full"};
-_Static_assert(SNAPSHOT_DIFF == 0 && SNAPSHOT_FULL == 1, "numbered as named");
-
-static const struct schema_member create_members[] = {
-    {"snapshot_type", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_create_body, type),
-     .names = NAMES(type_names, NULL)},
-    {"snapshot_path", SCHEMA_PATH, SCHEMA_REQUIRED,
-     SCHEMA_AT(struct snapshot_create_body, files.state_path)},
-    {"mem_file_path", SCHEMA_PATH, SCHEMA_REQUIRED,
-     SCHEMA_AT(struct snapshot_create_body, files.mem_path)},
-};
-const struct schema snapshot_create_schema =
-    SCHEMA("struct CreateSnapshotParams", create_members, .lets_unknown = false);
+/* ---- the body -------------------------------------------------------------------------------- */
 
 static const char *const backend_names[] = {"File", "Uffd"};
-_Static_assert(BACKEND_FILE == 0 && BACKEND_UFFD == 1, "numbered as named");
+_Static_assert(MEM_BACKEND_FILE == 0 && MEM_BACKEND_UFFD == 1, "numbered as named");
 
 static const struct schema_member backend_members[] = {
     {"backend_path", SCHEMA_PATH, SCHEMA_REQUIRED, SCHEMA_AT(struct mem_backend_body, path)},
@@ -98,31 +84,7 @@ static const struct schema_member load_members[] = {
 const struct schema snapshot_load_schema =
     SCHEMA("struct LoadSnapshotConfig", load_members, .lets_unknown = false);
 
-/* ---- create ---------------------------------------------------------------------------------- */
-
-void prepare_snapshot_create(struct call *call)
-{
-    call->body.snapshot_create.type = SNAPSHOT_FULL;
-}
-
-int act_snapshot_create(struct call *call, struct err *e)
-{
-    const struct snapshot_create_body *body = &call->body.snapshot_create;
-    const struct snapshot_files files = {body->files.state_path, body->files.mem_path};
-    uint64_t begin = now_ns(), us;
-
-    if (body->type == SNAPSHOT_DIFF && machine_state(call->api->machine) == MACHINE_PAUSED)
-        return err_set(e, -ENOTSUP,
-                       "Diff snapshots are not supported yet by this version of Mayfly.");
-    if (machine_save(call->api->machine, &files, e))
-        return -EINVAL;
-    us = (now_ns() - begin) / NSEC_PER_USEC;
-    metrics.latencies_us.full_create_snapshot = metrics.latencies_us.vmm_full_create_snapshot = us;
-    log_api(LOG_INFO, "'create full snapshot' API request took %llu us.", (unsigned long long)us);
-    return 0;
-}
-
-/* ---- load ------------------------------------------------------------------------------------ */
+/* ---- the request ----------------------------------------------------------------------------- */
 
 int check_snapshot_load(struct call *call, struct err *e)
 {
@@ -152,6 +114,7 @@ static struct machine_load load_of(const struct snapshot_load_body *body,
 {
     return (struct machine_load){
         .files = {body->state_path, body->mem_path ? body->mem_path : body->backend.path},
+        .backend = body->has_backend ? body->backend.type : MEM_BACKEND_FILE,
         .track_dirty = body->track_dirty || body->enable_diff,
         .wall_clock = body->wall_clock,
         .any_pages = body->pages == LOAD_PAGES_AS_SAVED,
@@ -192,7 +155,7 @@ int act_snapshot_load(struct call *call, struct err *e)
         return err_set(e, -EPERM,
                        "Loading a microVM snapshot not allowed after configuring boot-specific "
                        "resources.");
-    if (body->backend.type == BACKEND_UFFD && body->has_backend)
+    if (body->backend.type == MEM_BACKEND_UFFD && body->has_backend)
         return err_set(e, -ENOTSUP,
                        "Memory served by another process (Uffd) is not supported yet by this "
                        "version of Mayfly.");

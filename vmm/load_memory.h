@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load_memory.h owns where a loaded guest's memory comes from. */
+#ifndef MAYFLY_VMM_LOAD_MEMORY_H
+#define MAYFLY_VMM_LOAD_MEMORY_H
+
+#include "vmm/machine.h"
+#include "vmm/snapshot/mem_map.h"
+
+/*
+ * Makes the RAM of `config`, as `load` says; what is in it is as `map` describes. On error there is
+ * none. Loop thread, machine lock held.
+ */
+int load_memory(struct mem *mem, const struct machine_load *load,
+                const struct machine_config *config, const struct mem_map *map,
+                struct err *e) __must_check;
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine_load.c: a machine out of a state file and a memory file. A load takes the boot's path
+ * (machine_rebuild) with states in place of a kernel.
+ */
+#include "vmm/base/log.h"
+#include "vmm/load_memory.h"
+#include "vmm/saved_machine.h"
+#include "vmm/snapshot/mem_map.h"
+#include "vmm/snapshot/vcpu_state.h"
+#include "vmm/snapshot/vm_state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+/* ---- what the machine is ------------------------------------------------------------ */
+
+/* A load under way. */
+struct loading {
+    const struct machine_load *load;
+    struct state_reader reader;
+    struct mem_map map;
+    int64_t shift_ns; /* from the clock of the save to ours */
+};
+
+static int read_machine(struct machine *machine, struct loading *l, struct err *e)
+{
+    struct machine_config *config = &machine->config;
+    struct saved_machine saved;
+    int rc = state_read(&l->reader, &saved_machine_desc, 0, &saved, e);
+
+    if (rc)
+        return rc;
+    if (saved.vcpu_count == 0 || saved.vcpu_count > MACHINE_VCPUS_MAX ||
+        saved.huge_pages > MEM_PAGES_HUGETLB_2M || saved.cpu_template > CPU_TEMPLATE_V1N1)
+        return err_set(e, -EINVAL, "The snapshot is of a machine that cannot be.");
+    *config = (struct machine_config){
+        .vcpu_count = saved.vcpu_count,
+        .mem_size_mib = saved.mem_size_mib,
+        .smt = saved.smt,
+        .track_dirty_pages = l->load->track_dirty,
+        .huge_pages = l->load->any_pages ? (enum mem_pages)saved.huge_pages : l->load->pages,
+        .cpu_template = (enum cpu_template_name)saved.cpu_template,
+    };
+    l->shift_ns = (int64_t)(now_ns() - saved.saved_ns);
+    return 0;
+}
+
+/* The kernel is not opened again: what it was is only shown. */
+static int read_boot_source(struct machine *machine, struct state_reader *r, struct err *e)
+{
+    struct boot_source *boot = &machine->boot_source;
+    const char *text[3] = {NULL};
+    static const char *const name[3] = {KERNEL_PATH, INITRD_PATH, BOOT_ARGS};
+    char **to[3] = {&boot->kernel_path, &boot->initrd_path, &boot->boot_args};
+    int rc = 0;
+
+    for (unsigned i = 0; i < 3 && rc == 0; i++) {
+        rc = state_read_text(r, name[i], 0, &text[i], e);
+        *to[i] = text[i] ? strdup(text[i]) : NULL;
+    }
+    return rc;
+}
+
+static int read_identity(struct machine *machine, struct loading *l, struct err *e)
+{
+    int rc = read_machine(machine, l, e);
+
+    if (rc == 0)
+        rc = read_boot_source(machine, &l->reader, e);
+    if (rc == 0)
+        rc = mem_map_read(&l->map, &l->reader, e);
+    if (rc == 0 && mem_map_size(&l->map) / MIB != machine->config.mem_size_mib)
+        rc = err_set(e, -EINVAL, "The snapshot's map of memory is of another size than its guest.");
+    return rc;
+}
+
+/* ---- what it has become ------------------------------------------------------------- */
+
+static int read_one(const struct state_desc *desc, unsigned index, void *state, void *arg,
+                    struct err *e)
+{
+    struct loading *l = arg;
+    int rc = state_read(&l->reader, desc, index, state, e);
+
+    if (rc == 0)
+        state_shift_moments(desc, state, l->shift_ns);
+    return rc;
+}
+
+/* Of numbers by which the legacy devices divide, or reach into their queues. */
+static bool legacy_is_sound(const struct machine *machine)
+{
+    const struct serial_state *serial = &machine->serial.state;
+    const struct i8042_state *keyboard = &machine->keyboard.state;
+
+    for (unsigned i = 0; i < PIT_CHANNELS; i++) {
+        if (machine->pit.state.channel[i].loaded && machine->pit.state.channel[i].reload == 0)
+            return false;
+    }
+    return serial->rx_head < SERIAL_FIFO_SIZE && serial->rx_count <= SERIAL_FIFO_SIZE &&
+           keyboard->reply_head < I8042_REPLY_QUEUE && keyboard->reply_count <= I8042_REPLY_QUEUE &&
+           keyboard->keyboard_head < I8042_KEYBOARD_QUEUE &&
+           keyboard->keyboard_count <= I8042_KEYBOARD_QUEUE;
+}
+
+static int load_legacy(struct machine *machine, struct loading *l, struct err *e)
+{
+    struct legacy_state legacy[LEGACY_STATES];
+    int rc = 0;
+
+    serial_quiesce(&machine->serial);
+    pit_quiesce(&machine->pit);
+    list_legacy(machine, legacy);
+    for (unsigned i = 0; i < LEGACY_STATES && rc == 0; i++)
+        rc = read_one(legacy[i].desc, 0, legacy[i].state, l, e);
+    machine->pit.seen_ns = now_ns(); /* what was due before the save has been done */
+    if (rc == 0 && !legacy_is_sound(machine))
+        rc = err_set(e, -EINVAL, "The saved state of a legacy device is none that it can have.");
+    return rc;
+}
+
+/* Memory that was plugged is not in the memory file. */
+static int check_hotplug(const struct machine *machine, struct err *e)
+{
+    struct hotplug_status status = {0};
+
+    if (machine->devices.hotplug)
+        hotplug_status(machine->devices.hotplug, &status);
+    if (status.plugged_size_mib > 0)
+        return err_set(e, -EINVAL, "The snapshot has plugged memory, which no memory file holds.");
+    return 0;
+}
+
+static int load_devices(struct machine *machine, struct loading *l, struct err *e)
+{
+    int rc = load_legacy(machine, l, e);
+
+    for (unsigned i = 0; i < machine->slot_count && rc == 0; i++) {
+        rc = for_each_state(&machine->slot[i], i, read_one, l, e);
+        if (rc == 0)
+            rc = virtio_mmio_restore(machine->slot[i].mmio, e);
+    }
+    if (rc == 0)
+        rc = check_hotplug(machine, e);
+    /* Its connections ended with the process that had them. */
+    if (rc == 0 && machine->devices.vsock)
+        vsock_reset_connections(machine->devices.vsock);
+    return rc;
+}
+
+static int load_vcpus(struct machine *machine, struct loading *l, struct err *e)
+{
+    struct vcpu_state *state = vcpu_state_create();
+    int rc = state ? 0 : err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+
+    for (unsigned i = 0; i < machine->vcpus.count && rc == 0; i++) {
+        rc = vcpu_state_read(state, i, &l->reader, e);
+        if (rc == 0)
+            rc = vcpu_state_restore(state, &machine->kvm, machine->vcpus.vcpu[i].fd, i, e);
+    }
+    vcpu_state_destroy(state);
+    return rc;
+}
+
+static int load_states(struct machine *machine, void *arg, struct err *e)
+{
+    struct loading *l = arg;
+    struct vm_state vm;
+    int rc = load_devices(machine, l, e);
+
+    if (rc)
+        return err_prefix(e, "Failed to restore devices: ");
+    rc = load_vcpus(machine, l, e);
+    if (rc == 0)
+        rc = vm_state_read(&vm, &l->reader, e);
+    if (rc == 0)
+        rc = state_reader_end(&l->reader, e);
+    return rc ? rc : vm_state_restore(&vm, &machine->kvm, l->load->wall_clock, e);
+}
+
+/* What clients know of devices that a load makes begins otherwise than what they know of those
+ * that a request makes. */
+static int explain_device(struct err *e)
+{
+    static const struct {
+        const char *ours, *theirs;
+    } heads[] = {
+        {"Unable to create the virtio block device: ", "Block: "},
+        {"Cannot create backend for vsock device: ", "VsockUnixBackend: "},
+    };
+
+    for (size_t i = 0; e && i < ARRAY_SIZE(heads); i++) {
+        size_t len = strlen(heads[i].ours);
+
+        if (strncmp(e->text, heads[i].ours, len) != 0)
+            continue;
+        memmove(e->text, e->text + len, strlen(e->text + len) + 1);
+        err_prefix(e, "%s", heads[i].theirs);
+        break;
+    }
+    return err_prefix(e, "Failed to build microVM from snapshot: Failed to restore devices: Error "
+                         "restoring MMIO devices: ");
+}
+
+/* The file is in `bytes`. */
+static int load_from(struct machine *machine, struct loading *l, const void *bytes, size_t len,
+                     struct err *e)
+{
+    const struct saved_overrides *overrides = &l->load->overrides;
+
+    if (state_reader_begin(&l->reader, bytes, len, e) || read_identity(machine, l, e))
+        return err_prefix(e, "Failed to get snapshot state from file: Failed to load snapshot "
+                             "state from file: ");
+    if (saved_devices_check(l->reader, overrides, e))
+        return err_prefix(e, "Failed to get snapshot state from file: ");
+    if (load_memory(&machine->mem, l->load, &machine->config, &l->map, e))
+        return err_prefix(e, "Failed to load guest memory: Error creating guest memory from "
+                             "file: ");
+    if (saved_devices_read(&machine->devices, overrides, &l->reader, e))
+        return explain_device(e);
+    if (machine_rebuild(machine, load_states, l, e))
+        return err_prefix(e, "Failed to build microVM from snapshot: ");
+    return 0;
+}
+
+/* ---- the file ----------------------------------------------------------------------- */
+
+/* Reads the whole file; what is too large for one is read as far as that shows. */
+static int read_file(const char *path, uint8_t **bytes, size_t *len, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    ssize_t n = 0;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        n = -errno;
+        if (fd >= 0)
+            close(fd);
+        return err_set(e, (int)n, "Failed to open snapshot file: %s", err_os((int)n));
+    }
+    *len = (size_t)MIN((uint64_t)st.st_size, STATE_FILE_MAX + 1);
+    *bytes = malloc(*len + 1);
+    for (size_t at = 0; *bytes && at < *len; at += (size_t)n) {
+        n = read(fd, *bytes + at, *len - at);
+        if (n <= 0)
+            break;
+    }
+    close(fd);
+    if (*bytes && n >= 0)
+        return 0;
+    free(*bytes);
+    *bytes = NULL;
+    return err_set(e, -EIO, "Failed to read snapshot file: %s", err_os(-EIO));
+}
+
+int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
+{
+    struct loading l = {.load = load};
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    int rc;
+
+    if (machine->state != MACHINE_NOT_STARTED)
+        return err_set(e, -EALREADY, "The machine has been started already.");
+    rc = read_file(load->files.state_path, &bytes, &len, e);
+    if (rc)
+        return err_prefix(e, "Failed to restore from snapshot: Failed to get snapshot state from "
+                             "file: ");
+    rc = load_from(machine, &l, bytes, len, e);
+    free(bytes);
+    if (rc)
+        return err_prefix(e, "Failed to restore from snapshot: ");
+    machine->state = MACHINE_PAUSED;
+    machine_take_console(machine);
+    return 0;
+}
+
+void machine_give_up(struct machine *machine)
+{
+    machine_end(machine, 1);
+}
