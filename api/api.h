@@ -64,7 +64,8 @@ union body {
     struct logger_body logger;
     struct metrics_body metrics;
     struct snapshot_create_body snapshot_create;
-    struct snapshot_load_body snapshot_load; /* its array malloc'ed */
+    struct snapshot_load_body snapshot_load; /* its arrays malloc'ed */
+    struct snapshot_fork_body snapshot_fork; /* the same */
     struct mmds_config mmds_config;          /* its array malloc'ed */
     struct cpu_template cpu_template;        /* its arrays malloc'ed */
 };
@@ -132,6 +133,9 @@ call_act act_snapshot_create;
 call_check check_snapshot_load;
 call_act act_snapshot_load;
 call_release release_snapshot_load;
+
+/* snapshots/fork.c */
+call_release release_snapshot_fork;
 
 /* mmds_requests.c */
 call_check check_mmds_config;

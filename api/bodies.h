@@ -107,14 +107,24 @@ struct snapshot_create_body {
     } files;
 };
 
-/* PUT /snapshot/load; its array is malloc'ed, freed by whoever read it. */
+/* Other names on this host than those that a guest's devices have; the arrays are malloc'ed
+ * (overrides_release). */
+struct vsock_override_body {
+    char *uds_path;
+};
+
+struct overrides_body {
+    struct net_override *net;
+    size_t net_count;
+    bool has_vsock;
+    struct vsock_override_body vsock;
+};
+extern const struct schema net_override_schema, vsock_override_schema;
+
+/* PUT /snapshot/load. */
 struct mem_backend_body {
     char *path;
     enum mem_backend type;
-};
-
-struct vsock_override_body {
-    char *uds_path;
 };
 
 enum load_pages {
@@ -127,14 +137,24 @@ enum load_pages {
 struct snapshot_load_body {
     char *state_path, *mem_path; /* mem_path NULL = the backend's */
     struct mem_backend_body backend;
-    struct vsock_override_body vsock;
-    struct net_override *net;
-    size_t net_count;
+    struct overrides_body overrides;
     enum load_pages pages;
-    bool has_backend, has_vsock, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
+    bool has_backend, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
 };
-extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema,
-    net_override_schema, vsock_override_schema;
+extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema;
+
+/* PUT /snapshot/fork; the array is malloc'ed (release_snapshot_fork). Paths NULL = not given. */
+struct fork_child_body {
+    char *api_sock, *id, *cgroup, *serial_path, *log_path, *metrics_path;
+    struct overrides_body overrides;
+    bool resume; /* begins as true */
+};
+
+struct snapshot_fork_body {
+    struct fork_child_body *child;
+    size_t count;
+};
+extern const struct schema snapshot_fork_schema, fork_child_schema;
 
 /* The names of enums in the order in which they are numbered, for printing. */
 extern const char *const huge_pages_names[], *const cache_names[];

@@ -91,6 +91,8 @@ const struct route routes[] = {
     {PUT, AT("snapshot", "load"),     BEFORE_START, BODY(snapshot_load),
                                 .check = check_snapshot_load, .act = act_snapshot_load,
                                 .release = release_snapshot_load, ERROR("Load snapshot error")},
+    {PUT, AT("snapshot", "fork"),     AFTER_START, BODY(snapshot_fork),
+                                .release = release_snapshot_fork, ERROR("Fork error")},
 
     {PATCH, AT("drives"),         AFTER_START, WITH_ID, BODY(drive_patch),
                                   .check = check_drive_patch, .act = act_drive_patch,

@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "api/body_tables.h"
 #include "api/metrics.h"
+#include "api/snapshots/overrides.h"
 #include "vmm/base/metrics.h"
 
 #include <errno.h>
@@ -21,40 +22,6 @@ static const struct schema_member backend_members[] = {
 const struct schema mem_backend_schema =
     SCHEMA("struct MemBackendConfig", backend_members, .lets_unknown = false);
 
-static const struct schema_member net_override_members[] = {
-    {"iface_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, id)},
-    {"host_dev_name", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, tap)},
-};
-const struct schema net_override_schema =
-    SCHEMA("struct NetworkOverride", net_override_members, .lets_unknown = false);
-
-static const struct schema_member vsock_override_members[] = {
-    {"uds_path", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct vsock_override_body, uds_path)},
-};
-const struct schema vsock_override_schema =
-    SCHEMA("struct VsockOverride", vsock_override_members, .lets_unknown = false);
-
-static int read_net_overrides(struct json_cursor *c, void *member)
-{
-    struct snapshot_load_body *body = container_of(member, struct snapshot_load_body, net);
-
-    if (json_enter_array(c, "a sequence") < 0)
-        return -EINVAL;
-    while (json_next_element(c) > 0) {
-        struct net_override *more = reallocarray(body->net, body->net_count + 1, sizeof(*more));
-
-        if (!more) {
-            json_fail(c, "out of memory");
-            break;
-        }
-        body->net = more;
-        if (schema_read(c, &net_override_schema, &more[body->net_count]))
-            break;
-        body->net_count++;
-    }
-    return json_leave(c);
-}
-
 static const char *const load_pages_names[] = {"Snapshot", "None", "Transparent", "2M"};
 _Static_assert(LOAD_PAGES_AS_SAVED == 0 && LOAD_PAGES_NONE == MEM_PAGES_DEFAULT + 1 &&
                    LOAD_PAGES_2M == MEM_PAGES_HUGETLB_2M + 1,
@@ -72,11 +39,8 @@ static const struct schema_member load_members[] = {
     {"track_dirty_pages", SCHEMA_BOOL, SCHEMA_TAIL,
      SCHEMA_AT(struct snapshot_load_body, track_dirty)},
     {"resume_vm", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, resume)},
-    {"network_overrides", SCHEMA_CUSTOM, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, net),
-     .read = read_net_overrides},
-    {"vsock_override", SCHEMA_OBJECT, SCHEMA_TAIL | SCHEMA_NULLABLE,
-     SCHEMA_AT_GIVEN(struct snapshot_load_body, vsock, has_vsock),
-     .object = &vsock_override_schema},
+    OVERRIDE_NET(struct snapshot_load_body, overrides),
+    OVERRIDE_VSOCK(struct snapshot_load_body, overrides),
     {"clock_realtime", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, wall_clock)},
     {"huge_pages", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, pages),
      .names = NAMES(load_pages_names, NULL)},
@@ -106,7 +70,7 @@ int check_snapshot_load(struct call *call, struct err *e)
 
 void release_snapshot_load(struct call *call)
 {
-    free(call->body.snapshot_load.net);
+    overrides_release(&call->body.snapshot_load.overrides);
 }
 
 static struct machine_load load_of(const struct snapshot_load_body *body,
@@ -120,10 +84,7 @@ static struct machine_load load_of(const struct snapshot_load_body *body,
         .any_pages = body->pages == LOAD_PAGES_AS_SAVED,
         .pages = body->pages == LOAD_PAGES_AS_SAVED ? MEM_PAGES_DEFAULT
                                                     : (enum mem_pages)(body->pages - 1),
-        .overrides = {.net = body->net,
-                      .net_count = body->net_count,
-                      .uds_path = body->has_vsock ? body->vsock.uds_path : NULL,
-                      .mmds = mmds},
+        .overrides = overrides_of(&body->overrides, mmds),
     };
 }
 
