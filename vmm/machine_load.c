@@ -9,14 +9,11 @@
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/vcpu_state.h"
 #include "vmm/snapshot/vm_state.h"
+#include "vmm/snapshot/whole_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <sys/stat.h>
 
 /* ---- what the machine is ------------------------------------------------------------ */
 
@@ -229,36 +226,6 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
     return 0;
 }
 
-/* ---- the file ----------------------------------------------------------------------- */
-
-/* Reads the whole file; what is too large for one is read as far as that shows. */
-static int read_file(const char *path, uint8_t **bytes, size_t *len, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-    ssize_t n = 0;
-
-    if (fd < 0 || fstat(fd, &st)) {
-        n = -errno;
-        if (fd >= 0)
-            close(fd);
-        return err_set(e, (int)n, "Failed to open snapshot file: %s", err_os((int)n));
-    }
-    *len = (size_t)MIN((uint64_t)st.st_size, STATE_FILE_MAX + 1);
-    *bytes = malloc(*len + 1);
-    for (size_t at = 0; *bytes && at < *len; at += (size_t)n) {
-        n = read(fd, *bytes + at, *len - at);
-        if (n <= 0)
-            break;
-    }
-    close(fd);
-    if (*bytes && n >= 0)
-        return 0;
-    free(*bytes);
-    *bytes = NULL;
-    return err_set(e, -EIO, "Failed to read snapshot file: %s", err_os(-EIO));
-}
-
 int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
 {
     struct loading l = {.load = load};
@@ -268,7 +235,7 @@ int machine_load(struct machine *machine, const struct machine_load *load, struc
 
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
-    rc = read_file(load->files.state_path, &bytes, &len, e);
+    rc = whole_file_read(load->files.state_path, &bytes, &len, e);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: Failed to get snapshot state from "
                              "file: ");

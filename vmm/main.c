@@ -12,6 +12,8 @@
 #include "vmm/args.h"
 #include "vmm/base/timeline.h"
 #include "vmm/signals.h"
+#include "vmm/snapshot/state_file.h"
+#include "vmm/snapshot/whole_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,6 +99,29 @@ static _Noreturn void show_help(void)
     leave(help ? EXIT_GOOD : EXIT_ERROR, NULL);
 }
 
+static _Noreturn void show_format(const struct state_identity *identity)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "v%u.%u.%u\n", identity->major, identity->minor, identity->patch);
+    print(STDOUT_FILENO, text);
+    leave(EXIT_GOOD, NULL);
+}
+
+static _Noreturn void describe_snapshot(const char *path)
+{
+    struct state_identity identity;
+    uint8_t *bytes;
+    size_t len;
+    struct err e;
+
+    if (whole_file_read(path, &bytes, &len, &e) || state_file_identify(&identity, bytes, len, &e)) {
+        err_prefix(&e, "Error: --describe-snapshot %s: ", path);
+        leave(EXIT_ERROR, &e);
+    }
+    show_format(&identity);
+}
+
 static void parse_args(struct args *args, int argc, char **argv)
 {
     struct err e;
@@ -109,6 +134,11 @@ static void parse_args(struct args *args, int argc, char **argv)
         print(STDOUT_FILENO, "Firecracker v" FIRECRACKER_VERSION "\nMayfly v" MAYFLY_VERSION "\n");
         leave(EXIT_GOOD, NULL);
     }
+    if (args->snapshot_version)
+        show_format(&(struct state_identity){STATE_FILE_MAJOR, STATE_FILE_MINOR, STATE_FILE_PATCH,
+                                             state_file_architecture});
+    if (args->describe_snapshot)
+        describe_snapshot(args->describe_snapshot);
 }
 
 /* Known, listed by --help, and not there yet. */
@@ -118,8 +148,6 @@ static void refuse_unsupported(const struct args *args)
         bool given;
         const char *name;
     } options[] = {
-        {args->describe_snapshot, "--describe-snapshot"},
-        {args->snapshot_version, "--snapshot-version"},
         {args->seccomp_filter, "--seccomp-filter"},
         {args->enable_pci, "--enable-pci"},
     };

@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GOLDEN MAYFLY_SOURCE "/tests/unit/golden/state-1.0.bin"
+#define GOLDEN     MAYFLY_SOURCE "/tests/unit/golden/state-1.1.bin"
+#define GOLDEN_1_0 MAYFLY_SOURCE "/tests/unit/golden/state-1.0.bin"
 
 /* Offsets of the format. */
 #define AT_MAJOR        8
@@ -72,9 +73,9 @@ static int write_samples(struct state_writer *w, struct file *file, size_t room,
     return state_writer_end(w, &file->len, e);
 }
 
-static struct file golden(void)
+static struct file file_at(const char *path)
 {
-    FILE *f = fopen(GOLDEN, "rb");
+    FILE *f = fopen(path, "rb");
     struct file file;
 
     assert_non_null(f);
@@ -82,6 +83,11 @@ static struct file golden(void)
     fclose(f);
     assert_in_range(file.len, 100, sizeof(file.bytes) - 1);
     return file;
+}
+
+static struct file golden(void)
+{
+    return file_at(GOLDEN);
 }
 
 /* Makes length and checksum right again after a change. */
@@ -156,9 +162,8 @@ static void test_writer_writes_golden_file(void **state)
     assert_memory_equal(file.bytes, expected.bytes, file.len);
 }
 
-static void test_reader_reads_golden_file(void **state)
+static void expect_golden(const struct file *file, unsigned minor)
 {
-    struct file file = golden();
     struct sample sample, three[3], expected = sample_of(0x1122334455660011);
     struct state_reader r;
     const void *bytes;
@@ -166,10 +171,9 @@ static void test_reader_reads_golden_file(void **state)
     uint32_t count;
     size_t len;
 
-    (void)state;
-    begin(&r, &file);
+    begin(&r, file);
     assert_int_equal(r.major, 1);
-    assert_int_equal(r.minor, 0);
+    assert_int_equal(r.minor, minor);
     assert_int_equal(state_read(&r, &sample_desc, 0, &sample, NULL), 0);
     assert_memory_equal(&sample, &expected, sizeof(sample));
     assert_int_equal(state_read_array(&r, &sample_desc, 1, three, 3, &count, NULL), 0);
@@ -188,6 +192,34 @@ static void test_reader_reads_golden_file(void **state)
     assert_int_equal(state_read_text(&r, "path", 2, &text, NULL), 0);
     assert_string_equal(text, "");
     assert_int_equal(state_reader_end(&r, NULL), 0);
+}
+
+static void test_reader_reads_golden_files_of_every_minor(void **state)
+{
+    struct file newest = golden(), first = file_at(GOLDEN_1_0);
+
+    (void)state;
+    expect_golden(&first, 0);
+    expect_golden(&newest, 1);
+}
+
+static void test_identity_is_told_of_a_file_that_cannot_be_read(void **state)
+{
+    struct state_identity identity;
+    struct file file = golden();
+    struct err e;
+
+    (void)state;
+    put16(&file, AT_MAJOR, 7);
+    put16(&file, AT_ARCHITECTURE, 183);
+    assert_int_equal(state_file_identify(&identity, file.bytes, file.len, NULL), 0);
+    assert_int_equal(identity.major, 7);
+    assert_int_equal(identity.minor, 1);
+    assert_int_equal(identity.patch, 0);
+    assert_int_equal(identity.architecture, 183);
+    file.bytes[HEADER] ^= 1;
+    assert_int_equal(state_file_identify(&identity, file.bytes, file.len, &e), -EINVAL);
+    assert_string_equal(e.text, "CRC64 validation failed");
 }
 
 /* A tool that puts another path of the same length into a file, and a new checksum behind it. */
@@ -330,7 +362,7 @@ static void test_reader_of_newer_minor_names_both(void **state)
 
     (void)state;
     put16(&file, AT_MINOR, STATE_FILE_MINOR + 1);
-    expect_refused(&file, "format version 1.1.0; this monitor reads 1.0 to 1.0");
+    expect_refused(&file, "format version 1.2.0; this monitor reads 1.0 to 1.1");
 }
 
 static void test_reader_of_other_major_refuses(void **state)
@@ -462,7 +494,7 @@ static void test_read_of_other_section_version_refuses(void **state)
 
     (void)state;
     put32(&file, HEADER + SECTION_VERSION, 8);
-    expect_read_refused(&file, "section sample has version 8; this monitor reads 7");
+    expect_read_refused(&file, "section sample has version 8; this monitor reads up to 7");
 }
 
 static void test_read_of_other_fields_refuses(void **state)
@@ -640,7 +672,8 @@ int main(void)
         cmocka_unit_test(test_crc64_of_check_string_is_that_of_jones),
         cmocka_unit_test(test_crc64_over_file_with_its_checksum_is_zero),
         cmocka_unit_test(test_writer_writes_golden_file),
-        cmocka_unit_test(test_reader_reads_golden_file),
+        cmocka_unit_test(test_reader_reads_golden_files_of_every_minor),
+        cmocka_unit_test(test_identity_is_told_of_a_file_that_cannot_be_read),
         cmocka_unit_test(test_reader_takes_path_replaced_in_place),
         cmocka_unit_test(test_writer_without_room_writes_nothing_beyond_it),
         cmocka_unit_test(test_writer_beyond_largest_file_is_refused),

@@ -728,7 +728,9 @@ static void test_virtqueue_goes_on_from_its_saved_state(void **state)
     assert_true(len > 0);
 
     virtqueue_init(&other, SIZE);
-    assert_int_equal(state_decode(&virtqueue_state_desc, bytes, (size_t)len, &other.s, NULL), 0);
+    assert_int_equal(state_decode(&virtqueue_state_desc, virtqueue_state_desc.version, bytes,
+                                  (size_t)len, &other.s, NULL),
+                     0);
     assert_int_equal(virtqueue_map(&other, &f.mem, true, true), VQ_OK);
 
     assert_int_equal(virtqueue_pop(&other, &f.chain, f.iov, ROOM), VQ_OK);
@@ -752,7 +754,8 @@ static void test_virtqueue_state_of_another_maximum_is_refused(void **state)
     virtqueue_init(&b, 128);
     len = state_encode(&virtqueue_state_desc, &a.s, bytes, sizeof(bytes));
     assert_true(state_desc_tiles(&virtqueue_state_desc));
-    assert_true(state_decode(&virtqueue_state_desc, bytes, (size_t)len, &b.s, NULL) < 0);
+    assert_true(state_decode(&virtqueue_state_desc, virtqueue_state_desc.version, bytes,
+                             (size_t)len, &b.s, NULL) < 0);
 }
 
 int main(void)

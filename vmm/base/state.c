@@ -36,19 +36,32 @@ static uint32_t hash(uint32_t h, const void *data, size_t len)
     return h;
 }
 
-uint32_t state_fingerprint(const struct state_desc *desc)
+uint32_t state_fingerprint(const struct state_desc *desc, uint32_t version)
 {
     uint32_t h = hash(2166136261u, desc->name, strlen(desc->name) + 1);
 
-    h = hash(h, &desc->version, sizeof(desc->version));
+    h = hash(h, &version, sizeof(version));
     for (uint32_t i = 0; i < desc->count; i++) {
         const struct state_field *field = &desc->field[i];
 
+        if (field->since > version)
+            continue;
         h = hash(h, field->name, strlen(field->name) + 1);
         h = hash(h, &field->size, sizeof(field->size));
         h = hash(h, &field->count, sizeof(field->count));
     }
     return h;
+}
+
+uint32_t state_size(const struct state_desc *desc, uint32_t version)
+{
+    uint32_t size = 0;
+
+    for (uint32_t i = 0; i < desc->count; i++) {
+        if (desc->field[i].since <= version)
+            size += (uint32_t)bytes_of(&desc->field[i]);
+    }
+    return size;
 }
 
 int state_encode(const struct state_desc *desc, const void *state, void *to, size_t room)
@@ -66,26 +79,40 @@ int state_encode(const struct state_desc *desc, const void *state, void *to, siz
     return (int)at;
 }
 
-int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
-                 struct err *e)
+/* Walks through what a table of `version` wrote: compares the rows that must be the same, or copies
+ * all of them. NULL, or the row that differs. */
+static const struct state_field *walk(const struct state_desc *desc, uint32_t version,
+                                      const uint8_t *in, uint8_t *state, bool copy)
 {
-    const uint8_t *in = from;
-    uint8_t *out = state;
-    size_t at = 0;
-
-    if (len != desc->size)
-        return err_set(e, -EINVAL, "The saved state of %s has %zu bytes instead of %u.", desc->name,
-                       len, desc->size);
-    for (uint32_t i = 0; i < desc->count; at += bytes_of(&desc->field[i]), i++) {
+    for (uint32_t i = 0; i < desc->count; i++) {
         const struct state_field *field = &desc->field[i];
+        uint8_t *out = state + field->offset;
 
-        if ((field->flags & STATE_COMPARE) && memcmp(in + at, out + field->offset, bytes_of(field)))
-            return err_set(e, -EINVAL, "The saved %s of %s differs from the configured device's.",
-                           field->name, desc->name);
+        if (field->since > version)
+            continue;
+        if (copy)
+            memcpy(out, in, bytes_of(field));
+        else if ((field->flags & STATE_COMPARE) && memcmp(in, out, bytes_of(field)) != 0)
+            return field;
+        in += bytes_of(field);
     }
-    at = 0;
-    for (uint32_t i = 0; i < desc->count; at += bytes_of(&desc->field[i]), i++)
-        memcpy(out + desc->field[i].offset, in + at, bytes_of(&desc->field[i]));
+    return NULL;
+}
+
+int state_decode(const struct state_desc *desc, uint32_t version, const void *from, size_t len,
+                 void *state, struct err *e)
+{
+    uint32_t size = state_size(desc, version);
+    const struct state_field *differs;
+
+    if (len != size)
+        return err_set(e, -EINVAL, "The saved state of %s has %zu bytes instead of %u.", desc->name,
+                       len, size);
+    differs = walk(desc, version, from, state, false);
+    if (differs)
+        return err_set(e, -EINVAL, "The saved %s of %s differs from the configured device's.",
+                       differs->name, desc->name);
+    walk(desc, version, from, state, true);
     return 0;
 }
 

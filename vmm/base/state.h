@@ -21,6 +21,7 @@ struct state_field {
     uint16_t size;  /* of one element: 1, 2, 4 or 8 */
     uint16_t flags; /* STATE_COMPARE, STATE_MOMENT */
     uint32_t count; /* elements of an array; 1 for a scalar */
+    uint32_t since; /* the version of the table that brought it; 0 = it was always there */
 };
 
 /* Compared with the configured device on load, never loaded: a restore onto a different device is
@@ -45,13 +46,20 @@ struct state_desc {
 
 /* clang-format off */
 #define STATE_ROW(type, member, flag) \
-    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1}
+    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), flag, 1, 0}
 #define STATE_FIELD(type, member) STATE_ROW(type, member, 0)
 #define STATE_SAME(type, member)  STATE_ROW(type, member, STATE_COMPARE)
 #define STATE_TIME(type, member)  STATE_ROW(type, member, STATE_MOMENT)
 #define STATE_ARRAY(type, member) \
     {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0, \
-     ARRAY_SIZE(((type *)0)->member)}
+     ARRAY_SIZE(((type *)0)->member), 0}
+
+/* Rows that a later version of the table brought. */
+#define STATE_FIELD_SINCE(version, type, member) \
+    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member), 0, 1, version}
+#define STATE_ARRAY_SINCE(version, type, member) \
+    {#member, offsetof(type, member), STATE_TYPE_SIZE(((type *)0)->member[0]), 0, \
+     ARRAY_SIZE(((type *)0)->member), version}
 
 #define STATE_DESC(name, version, type, fields) \
     {name, version, sizeof(type), fields, ARRAY_SIZE(fields)}
@@ -60,19 +68,27 @@ struct state_desc {
 /* Whether the rows, in declaration order, touch each other and cover the struct exactly. */
 bool state_desc_tiles(const struct state_desc *desc);
 
+/*
+ * A table grows by rows with a `since`, anywhere in it: without them it is the older one, which
+ * therefore can still be read. What such a row then has is what the caller put there before.
+ *
+ * What follows is of the table as it was in `version`, from 1 to desc->version.
+ */
 /* A 32-bit hash over name, version and each row's name, size and count. */
-uint32_t state_fingerprint(const struct state_desc *desc);
+uint32_t state_fingerprint(const struct state_desc *desc, uint32_t version);
+/* The encoded bytes. */
+uint32_t state_size(const struct state_desc *desc, uint32_t version);
 
 /* Writes desc->size bytes. -ENOSPC when `room` is less; else the bytes written. */
 int state_encode(const struct state_desc *desc, const void *state, void *to, size_t room);
 
 /*
- * Reads exactly `len` bytes into *state, which the caller has filled with the configured device's
- * values. -EINVAL with a sentence when len differs or a STATE_SAME row does; then *state is
- * unchanged.
+ * Reads exactly `len` bytes, which a table of `version` wrote, into *state, which the caller has
+ * filled with the configured device's values. -EINVAL with a sentence when len differs or a
+ * STATE_SAME row does; then *state is unchanged.
  */
-int state_decode(const struct state_desc *desc, const void *from, size_t len, void *state,
-                 struct err *e) __must_check;
+int state_decode(const struct state_desc *desc, uint32_t version, const void *from, size_t len,
+                 void *state, struct err *e) __must_check;
 
 /* Moves every STATE_TIME row of *state that is not 0 by so many nanoseconds: from the clock of the
  * save to that of the load. A moment before that clock began becomes its first. */

@@ -75,7 +75,7 @@ void state_write(struct state_writer *w, const struct state_desc *desc, uint32_t
     uint8_t *to;
 
     header.version = desc->version;
-    header.fingerprint = state_fingerprint(desc);
+    header.fingerprint = state_fingerprint(desc, desc->version);
     to = add_section(w, &header);
     for (uint32_t i = 0; to && i < count; i++, to += desc->size, from += desc->size)
         state_encode(desc, from, to, desc->size);
@@ -206,9 +206,9 @@ static int check_sections(const struct state_reader *r, struct err *e)
     return 0;
 }
 
-int state_reader_begin(struct state_reader *r, const void *from, size_t len, struct err *e)
+/* What does not depend on the version. */
+static int read_header(struct header *header, const void *from, size_t len, struct err *e)
 {
-    struct header header;
     int rc;
 
     if (len < CRC_SIZE)
@@ -216,15 +216,35 @@ int state_reader_begin(struct state_reader *r, const void *from, size_t len, str
     if (len > STATE_FILE_MAX)
         return err_set(e, -EINVAL, "The file has %zu bytes; a state file has at most %llu.", len,
                        (unsigned long long)STATE_FILE_MAX);
-    if (len < sizeof(header) + CRC_SIZE)
+    if (len < sizeof(*header) + CRC_SIZE)
         return err_set(e, -EINVAL, "The file has %zu bytes, less than a state file's header.", len);
-    memcpy(&header, from, sizeof(header));
-    rc = check_header(&header, len, e);
+    memcpy(header, from, sizeof(*header));
+    rc = check_header(header, len, e);
+    if (rc == 0 && crc64(0, from, len) != 0)
+        rc = err_set(e, -EINVAL, "CRC64 validation failed");
+    return rc;
+}
+
+int state_file_identify(struct state_identity *identity, const void *from, size_t len,
+                        struct err *e)
+{
+    struct header header;
+    int rc = read_header(&header, from, len, e);
+
     if (rc)
         return rc;
-    if (crc64(0, from, len) != 0)
-        return err_set(e, -EINVAL, "CRC64 validation failed");
-    rc = check_origin(&header, e);
+    *identity =
+        (struct state_identity){header.major, header.minor, header.patch, header.architecture};
+    return 0;
+}
+
+int state_reader_begin(struct state_reader *r, const void *from, size_t len, struct err *e)
+{
+    struct header header;
+    int rc = read_header(&header, from, len, e);
+
+    if (rc == 0)
+        rc = check_origin(&header, e);
     if (rc)
         return rc;
     *r = (struct state_reader){
@@ -268,46 +288,57 @@ void state_reader_skip(struct state_reader *r)
     r->sections--;
 }
 
-static int expect(const struct state_reader *r, const struct state_section *expected,
+/* The next section must have this name and index. */
+static int expect(const struct state_reader *r, const char *name, uint32_t index,
                   struct state_section *section, struct err *e)
 {
-    const char *name = expected->name;
-
     if (!state_reader_peek(r, section))
         return err_set(e, -EINVAL, "The snapshot ends where its section %s %u is expected.", name,
-                       expected->index);
-    if (strcmp(section->name, name) != 0 || section->index != expected->index)
+                       index);
+    if (strcmp(section->name, name) != 0 || section->index != index)
         return err_set(e, -EINVAL, "The snapshot has section %s %u where %s %u is expected.",
-                       section->name, section->index, name, expected->index);
-    if (section->version != expected->version)
-        return err_set(e, -EINVAL,
-                       "The snapshot's section %s has version %u; this monitor reads %u.", name,
-                       section->version, expected->version);
-    if (section->fingerprint != expected->fingerprint)
-        return err_set(e, -EINVAL,
-                       "The snapshot's section %s has other fields than this monitor's: it is of "
-                       "another build that gave them the same version.",
-                       name);
+                       section->name, section->index, name, index);
     return 0;
+}
+
+static int check_version(const struct state_section *section, uint32_t oldest, uint32_t newest,
+                         struct err *e)
+{
+    if (section->version >= oldest && section->version <= newest)
+        return 0;
+    return err_set(e, -EINVAL,
+                   "The snapshot's section %s has version %u; this monitor reads up to %u.",
+                   section->name, section->version, newest);
+}
+
+static int check_fingerprint(const struct state_section *section, uint32_t expected, struct err *e)
+{
+    if (section->fingerprint == expected)
+        return 0;
+    return err_set(e, -EINVAL,
+                   "The snapshot's section %s has other fields than this monitor's: it is of "
+                   "another build that gave them the same version.",
+                   section->name);
 }
 
 static int expect_table(const struct state_reader *r, const struct state_desc *desc, uint32_t index,
                         struct state_section *section, struct err *e)
 {
-    struct state_section expected = {
-        .index = index, .version = desc->version, .fingerprint = state_fingerprint(desc)};
+    int rc = expect(r, desc->name, index, section, e);
 
-    strncpy(expected.name, desc->name, STATE_NAME_MAX);
-    return expect(r, &expected, section, e);
+    if (rc == 0)
+        rc = check_version(section, 1, desc->version, e);
+    return rc ? rc : check_fingerprint(section, state_fingerprint(desc, section->version), e);
 }
 
 static int expect_bytes(const struct state_reader *r, const char *name, uint32_t index,
                         struct state_section *section, struct err *e)
 {
-    struct state_section expected = {.index = index};
+    int rc = expect(r, name, index, section, e);
 
-    strncpy(expected.name, name, STATE_NAME_MAX);
-    return expect(r, &expected, section, e);
+    if (rc == 0)
+        rc = check_version(section, 0, 0, e);
+    return rc ? rc : check_fingerprint(section, 0, e);
 }
 
 int state_read(struct state_reader *r, const struct state_desc *desc, uint32_t index, void *state,
@@ -317,7 +348,7 @@ int state_read(struct state_reader *r, const struct state_desc *desc, uint32_t i
     int rc = expect_table(r, desc, index, &section, e);
 
     if (rc == 0)
-        rc = state_decode(desc, section.data, section.len, state, e);
+        rc = state_decode(desc, section.version, section.data, section.len, state, e);
     if (rc == 0)
         state_reader_skip(r);
     return rc;
@@ -329,19 +360,21 @@ int state_read_array(struct state_reader *r, const struct state_desc *desc, uint
     struct state_section section;
     const uint8_t *from;
     uint8_t *to = states;
+    uint32_t size;
     int rc = expect_table(r, desc, index, &section, e);
 
     if (rc)
         return rc;
-    if (section.len % desc->size != 0 || section.len / desc->size > max)
+    size = state_size(desc, section.version);
+    if (section.len % size != 0 || section.len / size > max)
         return err_set(e, -EINVAL,
                        "The snapshot's section %s has %u bytes, which is not up to %u times %u.",
-                       desc->name, section.len, max, desc->size);
-    *count = section.len / desc->size;
-    memset(to, 0, section.len); /* nothing to compare with */
+                       desc->name, section.len, max, size);
+    *count = section.len / size;
+    memset(to, 0, (size_t)*count * desc->size); /* nothing to compare with */
     from = section.data;
-    for (uint32_t i = 0; i < *count && rc == 0; i++, from += desc->size, to += desc->size)
-        rc = state_decode(desc, from, desc->size, to, e);
+    for (uint32_t i = 0; i < *count && rc == 0; i++, from += size, to += desc->size)
+        rc = state_decode(desc, section.version, from, size, to, e);
     if (rc == 0)
         state_reader_skip(r);
     return rc;

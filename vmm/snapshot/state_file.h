@@ -17,7 +17,7 @@
 
 /* What we write. A file of the same major version and of no newer minor one can be read. */
 #define STATE_FILE_MAJOR 1u
-#define STATE_FILE_MINOR 0u
+#define STATE_FILE_MINOR 1u
 #define STATE_FILE_PATCH 0u
 
 #define STATE_FILE_MAX UINT64_C(10000000)
@@ -57,6 +57,18 @@ int state_writer_end(struct state_writer *w, size_t *len, struct err *e) __must_
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Whose a file is. */
+struct state_identity {
+    uint16_t major, minor, patch, architecture;
+};
+
+/*
+ * Checks what a file of any version must be: its length, how it begins, its checksum. -EINVAL and a
+ * sentence.
+ */
+int state_file_identify(struct state_identity *identity, const void *from, size_t len,
+                        struct err *e) __must_check;
+
 /* A section as it lies in the file. */
 struct state_section {
     char name[STATE_NAME_MAX + 1];
@@ -85,8 +97,9 @@ bool state_reader_peek(const struct state_reader *r, struct state_section *secti
 void state_reader_skip(struct state_reader *r);
 
 /*
- * The next section must be `index` of `desc`, one struct. *state is the configured one, as
- * state_decode wants it. -EINVAL and a sentence; then the reader is where it was.
+ * The next section must be `index` of `desc`, one struct, as this or an older version of the table
+ * wrote it. *state is the configured one, as state_decode wants it. -EINVAL and a sentence; then
+ * the reader is where it was.
  */
 int state_read(struct state_reader *r, const struct state_desc *desc, uint32_t index, void *state,
                struct err *e) __must_check;

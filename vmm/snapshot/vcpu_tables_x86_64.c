@@ -13,7 +13,7 @@ const uint16_t state_file_architecture = EM_X86_64;
 /* A row for an array of structs or characters, as so many numbers of `width` bytes. */
 #define ROW_AS(type, member, width)                                                                \
     {                                                                                              \
-#member, offsetof(type, member), width, 0, sizeof(((type *)0)->member) / width             \
+#member, offsetof(type, member), width, 0, sizeof(((type *)0)->member) / width, 0          \
     }
 
 static const struct state_field clock_fields[] = {

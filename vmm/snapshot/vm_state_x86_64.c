@@ -35,7 +35,7 @@ static const struct state_field ioapic_fields[] = {
     STATE_FIELD(struct kvm_ioapic_state, id),
     STATE_FIELD(struct kvm_ioapic_state, irr),
     STATE_FIELD(struct kvm_ioapic_state, pad),
-    {"redirtbl", offsetof(struct kvm_ioapic_state, redirtbl), 8, 0, KVM_IOAPIC_NUM_PINS},
+    {"redirtbl", offsetof(struct kvm_ioapic_state, redirtbl), 8, 0, KVM_IOAPIC_NUM_PINS, 0},
 };
 
 static const struct state_field clock_fields[] = {
