@@ -5,6 +5,7 @@
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/tap.h"
 #include "tests/support/text.h"
 
@@ -18,33 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-/* A snapshot named `name`, of a guest that is paused for it and stays so. */
-static void take(struct vm *vm, const char *name)
-{
-    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    vm_put(
-        vm, "/snapshot/create",
-        "{\"snapshot_type\":\"Full\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"}",
-        e2e_path(name), e2e_path(name));
-}
-
-static void resume(struct vm *vm)
-{
-    vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
-}
-
-/* A new monitor that goes on from it. */
-static struct vm *revive(const char *name, const char *more)
-{
-    struct vm *vm = vm_new(NULL);
-
-    vm_put(vm, "/snapshot/load",
-           "{\"snapshot_path\":\"%s.state\",\"mem_backend\":{\"backend_path\":\"%s.mem\","
-           "\"backend_type\":\"File\"},\"resume_vm\":true%s}",
-           e2e_path(name), e2e_path(name), more);
-    return vm;
-}
 
 /* The answer to a byte that it is sent. */
 static void count_on(struct vm *vm, const char *letters)
@@ -70,11 +44,11 @@ E2E(a_snapshot_goes_on_in_two_monitors_and_in_the_first, TINY | INTEL)
 {
     struct vm *vm = counting();
     count_on(vm, "abc");
-    take(vm, "s");
-    struct vm *one = revive("s", ""), *other = revive("s", "");
+    snap_take(vm, "s");
+    struct vm *one = snap_revive("s", ""), *other = snap_revive("s", "");
     count_on(one, "defg");
     count_on(other, "de");
-    resume(vm);
+    snap_resume(vm);
     count_on(vm, "def");
     count_on(other, "f");
     CHECK(!strcmp(vm_state(one), "Running"));
@@ -84,7 +58,7 @@ E2E(a_loaded_machine_is_paused_until_it_is_resumed, TINY)
 {
     struct vm *vm = counting();
     count_on(vm, "a");
-    take(vm, "s");
+    snap_take(vm, "s");
     struct vm *loaded = vm_new(NULL);
     vm_put(loaded, "/snapshot/load", "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}",
            e2e_path("s.state"), e2e_path("s.mem"));
@@ -92,7 +66,7 @@ E2E(a_loaded_machine_is_paused_until_it_is_resumed, TINY)
     vm_type(loaded, "..");
     usleep(50000);
     CHECK(!strstr(vm_out(loaded), "b"));
-    resume(loaded);
+    snap_resume(loaded);
     vm_expect(loaded, "bc");
 }
 
@@ -101,8 +75,8 @@ E2E(ten_snapshots_of_snapshots_over_the_same_files_keep_counting, TINY)
     struct vm *vm = counting();
     for (int i = 0; i < 10; i++) {
         count_on(vm, (char[]){(char)('a' + i), 0});
-        take(vm, "s"); /* over the file that it runs from, from the second on */
-        vm = revive("s", "");
+        snap_take(vm, "s"); /* over the file that it runs from, from the second on */
+        vm = snap_revive("s", "");
     }
     count_on(vm, "klm");
 }
@@ -111,7 +85,7 @@ E2E(a_memory_file_has_the_size_of_memory_and_few_blocks, TINY)
 {
     struct vm *vm = counting();
     struct stat st;
-    take(vm, "s");
+    snap_take(vm, "s");
     CHECK_INT(stat(e2e_path("s.mem"), &st), 0);
     CHECK_INT(st.st_size, 64 << 20);
     CHECK(st.st_blocks * 512 < 4 << 20);
@@ -133,14 +107,14 @@ E2E(a_snapshot_is_refused_of_a_guest_that_runs, TINY)
 E2E(a_failed_create_leaves_the_former_snapshot, TINY)
 {
     struct vm *vm = counting();
-    take(vm, "s");
-    count_on(revive("s", ""), "a");
+    snap_take(vm, "s");
+    count_on(snap_revive("s", ""), "a");
     vm_refused(vm, "PUT", "/snapshot/create", "No such file or directory",
                "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}", e2e_path("s.state"),
                e2e_path("missing/s.mem"));
     CHECK(access(e2e_path("s.state.mayfly-new"), F_OK) != 0);
-    count_on(revive("s", ""), "a");
-    resume(vm);
+    count_on(snap_revive("s", ""), "a");
+    snap_resume(vm);
     count_on(vm, "ab");
 }
 
@@ -158,7 +132,7 @@ static void expect_no_load(const char *state, const char *mem, const char *why)
 E2E(what_is_no_snapshot_is_refused_and_ends_with_1, TINY)
 {
     struct vm *vm = counting();
-    take(vm, "s");
+    snap_take(vm, "s");
     expect_no_load("missing", "s.mem", "Failed to open snapshot file: No such file");
     expect_no_load("s.state", "missing", "Failed to load guest memory: No such file");
     expect_no_load("s.mem", "s.mem", "a state file has at most");
@@ -192,10 +166,10 @@ E2E(a_linux_guest_goes_on_with_its_memory_clock_and_timers, LINUX | INTEL | SANI
     linux_boot(vm);
     ask(vm, "mapwrite /tmp/pattern 16384 5");
     double before = monotonic(vm);
-    take(vm, "s");
+    snap_take(vm, "s");
     usleep(300000);
 
-    vm = revive("s", "");
+    vm = snap_revive("s", "");
     double after = monotonic(vm);
     if (after < before || after > before + 20)
         FAIL("the clock went from %f to %f", before, after);
@@ -212,11 +186,11 @@ E2E(two_clones_of_a_linux_guest_do_not_see_each_others_memory, LINUX)
     struct vm *vm = vm_new(NULL);
     linux_boot(vm);
     ask(vm, "mapwrite /tmp/common 4096 1");
-    take(vm, "s");
-    struct vm *one = revive("s", ""), *other = revive("s", "");
+    snap_take(vm, "s");
+    struct vm *one = snap_revive("s", ""), *other = snap_revive("s", "");
     ask(one, "mapwrite /tmp/own 4096 2");
     ask(other, "mapwrite /tmp/own 4096 3");
-    resume(vm);
+    snap_resume(vm);
     ask(vm, "mapwrite /tmp/own 4096 4");
     ask(one, "mapverify /tmp/own 4096 2");
     ask(other, "mapverify /tmp/own 4096 3");
@@ -235,9 +209,9 @@ E2E(a_linux_guest_with_four_processors_goes_on, LINUX | SLOW)
     const char *cpus = ask(vm, "cpus");
     ask(vm, "mapwrite /tmp/pattern 8192 5");
     for (int i = 0; i < 3; i++) {
-        take(vm, "s");
+        snap_take(vm, "s");
         kill_monitor(vm);
-        vm = revive("s", "");
+        vm = snap_revive("s", "");
         CHECK(!strcmp(ask(vm, "cpus"), cpus));
         ask(vm, "mapverify /tmp/pattern 8192 5");
         ask(vm, "sleep 20");
@@ -254,9 +228,9 @@ E2E(ten_generations_of_a_linux_guest_under_disk_load_lose_nothing, LINUX | SLOW)
     ask(vm, "load vda on");
     for (int i = 0; i < 10; i++) {
         ask(vm, "sleep 30");
-        take(vm, "s");
+        snap_take(vm, "s");
         kill_monitor(vm);
-        vm = revive("s", "");
+        vm = snap_revive("s", "");
     }
     CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
     ask(vm, "write vda 2048 9");
@@ -342,11 +316,11 @@ E2E(every_device_goes_on_behind_a_load, LINUX | SANITIZER | SLOW)
 
     for (unsigned generation = 0; generation < 3; generation++) {
         int old = connect_guest("v.sock", VSOCK_PORT_SINK); /* ends with its monitor */
-        take(vm, "s");
+        snap_take(vm, "s");
         kill_monitor(vm);
         close(old);
         CHECK_INT(unlink(e2e_path("v.sock")), 0);
-        vm = revive("s", "");
+        vm = snap_revive("s", "");
         check_everything(vm, disk, pmem, 10 + generation);
         check_vsock("v.sock");
         CHECK_HAS(ask(vm, "cat /sys/class/net/eth0/carrier"), "1");
@@ -363,17 +337,17 @@ E2E(a_load_takes_another_tap_and_another_socket, LINUX)
         e2e_skip("no tap can be made here: %s", strerror(-rc));
     const char *disk = disk_new("disk", 8), *pmem = disk_new("pmem", 8);
     struct vm *vm = everything(disk, pmem);
-    take(vm, "s");
+    snap_take(vm, "s");
     char *more = text_format(",\"network_overrides\":[{\"iface_id\":\"eth0\","
                              "\"host_dev_name\":\"" OTHER_TAP "\"}],"
                              "\"vsock_override\":{\"uds_path\":\"%s\"}",
                              e2e_path("w.sock"));
-    struct vm *clone = revive("s", more);
+    struct vm *clone = snap_revive("s", more);
     check_vsock("w.sock");
     json_t *config = vm_get(clone, "/vm/config");
     json_t *net = json_array_get(json_object_get(config, "network-interfaces"), 0);
     CHECK(!strcmp(json_string_value(json_object_get(net, "host_dev_name")), OTHER_TAP));
-    resume(vm);
+    snap_resume(vm);
     check_vsock("v.sock");
     CHECK_INT(number_of(ask(vm, "ping " HOST_IP " 3 100"), "answered"), 3);
     leave(clone);

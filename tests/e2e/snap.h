@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots in a test: NAME is the stem of two files of the test's directory, NAME.state and
+ * NAME.mem. Every call here ends the test when it does not go as it must.
+ */
+#ifndef MAYFLY_TESTS_E2E_SNAP_H
+#define MAYFLY_TESTS_E2E_SNAP_H
+
+#include "tests/e2e/vm.h"
+
+/* A full snapshot of a guest that is paused for it and stays so. */
+void snap_take(struct vm *vm, const char *name);
+
+/* A new monitor that goes on from it. `more` are further members of the request, each with a comma
+ * before it. */
+struct vm *snap_revive(const char *name, const char *more);
+
+/* Lets a paused guest go on. */
+void snap_resume(struct vm *vm);
+
+#endif
