@@ -149,6 +149,10 @@ static int create_vcpus(struct machine *machine, struct err *e)
     return rc;
 }
 
+_Static_assert(DEVICE_GSI_LAST < LAYOUT_IRQ_VMGENID && DEVICE_GSI_LAST < LAYOUT_IRQ_VMCLOCK &&
+                   MAX(LAYOUT_IRQ_VMGENID, LAYOUT_IRQ_VMCLOCK) < LAYOUT_IOAPIC_PINS,
+               "no line is a device's and the generation's");
+
 static struct irq_line irq_to(struct machine *machine, uint32_t gsi)
 {
     return (struct irq_line){.gsi = gsi, .pulse = kvm_pulse_irq, .owner = &machine->kvm};
@@ -166,6 +170,8 @@ static int attach_legacy(struct machine *machine, struct err *e)
     machine->serial_irq = irq_to(machine, SERIAL_GSI);
     machine->keyboard_irq = irq_to(machine, I8042_GSI);
     machine->timer_irq = irq_to(machine, PIT_GSI);
+    machine->generation.id_irq = irq_to(machine, LAYOUT_IRQ_VMGENID);
+    machine->generation.clock_irq = irq_to(machine, LAYOUT_IRQ_VMCLOCK);
     rc = serial_attach(&machine->serial, ports, e);
     if (rc == 0)
         rc = kvm_post_port_writes(&machine->kvm, SERIAL_POSTED_PORT, SERIAL_POSTED_PORTS, e);
@@ -306,6 +312,8 @@ static int load_guest(struct machine *machine, struct boot_entry *entry, struct 
         devices[i] =
             (struct boot_device){.base = machine->slot[i].base, .gsi = machine->slot[i].irq.gsi};
     rc = boot_load(&request, entry, e);
+    if (rc == 0)
+        rc = generation_begin(&machine->mem, e);
     if (rc == 0 && entry->protocol == BOOT_PVH)
         log_info("Kernel loaded using PVH boot protocol.");
     timeline_stamp(TIMELINE_KERNEL);
@@ -319,6 +327,7 @@ static void tear_down(struct machine *machine)
         virtio_mmio_destroy(machine->slot[i].mmio);
     machine->slot_count = 0;
     machine->serial_irq = machine->keyboard_irq = machine->timer_irq = (struct irq_line){0};
+    machine->generation = (struct generation){0};
     memset(&machine->ports, 0, sizeof(machine->ports));
     memset(&machine->mmio, 0, sizeof(machine->mmio));
     vcpus_destroy(&machine->vcpus);

@@ -178,7 +178,9 @@ static int load_states(struct machine *machine, void *arg, struct err *e)
         rc = vm_state_read(&vm, &l->reader, e);
     if (rc == 0)
         rc = state_reader_end(&l->reader, e);
-    return rc ? rc : vm_state_restore(&vm, &machine->kvm, l->load->wall_clock, e);
+    if (rc == 0)
+        rc = vm_state_restore(&vm, &machine->kvm, l->load->wall_clock, e);
+    return rc ? rc : generation_renew(&machine->generation, &machine->mem, e);
 }
 
 /* What clients know of devices that a load makes begins otherwise than what they know of those

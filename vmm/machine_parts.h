@@ -8,6 +8,7 @@
 #define MAYFLY_VMM_MACHINE_PARTS_H
 
 #include "virtio/mmio.h"
+#include "vmm/generation.h"
 #include "vmm/legacy/boot_timer.h"
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/pit.h"
@@ -16,14 +17,10 @@
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
-/*
- * Interrupt lines 5 to 23 are for devices; two stay reserved for VMGenID and VMClock, so that a
- * machine which boots today also boots when those exist.
- */
-#define DEVICE_GSI_FIRST    5
-#define DEVICE_GSI_LAST     23
-#define DEVICE_GSI_RESERVED 2
-#define MACHINE_VIRTIO_MAX  (DEVICE_GSI_LAST - DEVICE_GSI_FIRST + 1 - DEVICE_GSI_RESERVED)
+/* Interrupt lines for devices: above the legacy ones, below those of VMGenID and VMClock. */
+#define DEVICE_GSI_FIRST   5
+#define DEVICE_GSI_LAST    21
+#define MACHINE_VIRTIO_MAX (DEVICE_GSI_LAST - DEVICE_GSI_FIRST + 1)
 
 /* A virtio device in its place. The device is somebody else's; the place is made at the start. */
 struct virtio_slot {
@@ -63,6 +60,7 @@ struct machine {
     struct pit pit;
     struct boot_timer boot_timer;
     struct power power;
+    struct generation generation;
 };
 
 /*

@@ -45,7 +45,7 @@ static struct mem make_memory(void)
     return mem;
 }
 
-#define DEVICES 19
+#define DEVICES 17 /* lines 5 to 21 */
 
 static uint64_t write_tables(struct mem *mem, unsigned cpus, unsigned devices)
 {
@@ -71,7 +71,7 @@ static struct table table_at(const struct mem *mem, uint64_t gpa, const char *si
     assert_memory_equal(t.bytes, signature, 4);
     t.len = (uint32_t)get(t.bytes + 4, 4);
     assert_true(t.len >= 36);
-    assert_true(gpa > LAYOUT_SYSTEM && gpa + t.len <= LAYOUT_SYSTEM_END);
+    assert_true(gpa > LAYOUT_SYSTEM && gpa + t.len <= LAYOUT_VMCLOCK);
     assert_int_equal(sum(t.bytes, t.len), 0);
     assert_memory_equal(t.bytes + 10, "FIRECK", 6);
     return t;
@@ -221,13 +221,68 @@ static void test_acpi_dsdt_offers_power_off_by_the_type_the_port_expects(void **
     mem_destroy(&mem);
 }
 
-static void test_acpi_largest_machine_fits_below_the_rsdp(void **state)
+/* Strings with the NUL that ends them, as the byte code has them. */
+static void test_acpi_dsdt_says_where_the_generation_id_is_to_drivers_of_any_age(void **state)
+{
+    static const uint8_t address[] = {0x08, 'A',  'D',  'D',  'R',  0x12, 8,
+                                      2,    0x0c, 0x00, 0xf0, 0x0d, 0x00, 0x00};
+    static const uint8_t ids[] = "\x08_CID\x12\x1c\x02\x0dVM_Gen_Counter\0\x0dVMGENCTR";
+    struct mem mem = make_memory();
+    struct table dsdt;
+
+    (void)state;
+    write_tables(&mem, 1, 1);
+    dsdt = find_dsdt(&mem);
+    assert_true(find_bytes(dsdt, ids, sizeof(ids)) > find_bytes(dsdt, "VGEN", 4));
+    assert_true(find_bytes(dsdt, address, sizeof(address)) > find_bytes(dsdt, "VGEN", 4));
+    mem_destroy(&mem);
+}
+
+static void test_acpi_dsdt_gives_vmclock_a_page_of_its_own(void **state)
+{
+    static const uint8_t crs[] = {0x86, 9, 0, 1, 0, 0xe0, 0x0d, 0, 0, 0x10, 0, 0, 0x79, 0};
+    struct mem mem = make_memory();
+    struct table dsdt;
+
+    (void)state;
+    write_tables(&mem, 1, 1);
+    dsdt = find_dsdt(&mem);
+    assert_true(find_bytes(dsdt, "AMZNC10C", 9) > find_bytes(dsdt, "VCLK", 4));
+    assert_true(find_bytes(dsdt, "VMCLOCK", 8) > 0);
+    assert_true(find_bytes(dsdt, crs, sizeof(crs)) > find_bytes(dsdt, "VCLK", 4));
+    mem_destroy(&mem);
+}
+
+/* _EVT: if (Arg0 == 22) Notify(VGEN, 0x80), if (Arg0 == 23) Notify(VCLK, 0x80). */
+static void test_acpi_dsdt_notifies_each_half_of_the_generation_by_its_own_line(void **state)
+{
+    static const uint8_t lines[] = {0x89, 6, 0, 3, 1,  22, 0, 0, 0,    0x89,
+                                    6,    0, 3, 1, 23, 0,  0, 0, 0x79, 0};
+    static const uint8_t method[] = {
+        0x14, 32,   '_',  'E',  'V',  'T',  9, /* serialized, one argument */
+        0xa0, 12,   0x93, 0x68, 0x0a, 22,      /* the line */
+        0x86, 'V',  'G',  'E',  'N',  0x0a, 0x80, 0xa0, 12,   0x93,
+        0x68, 0x0a, 23,   0x86, 'V',  'C',  'L',  'K',  0x0a, 0x80,
+    };
+    struct mem mem = make_memory();
+    struct table dsdt;
+
+    (void)state;
+    write_tables(&mem, 1, DEVICES);
+    dsdt = find_dsdt(&mem);
+    assert_true(find_bytes(dsdt, "ACPI0013", 9) > 0);
+    assert_true(find_bytes(dsdt, lines, sizeof(lines)) > find_bytes(dsdt, "ACPI0013", 9));
+    assert_true(find_bytes(dsdt, method, sizeof(method)) > find_bytes(dsdt, lines, sizeof(lines)));
+    mem_destroy(&mem);
+}
+
+static void test_acpi_largest_machine_fits_below_the_generations_pages(void **state)
 {
     struct mem mem = make_memory();
     uint64_t end = write_tables(&mem, 32, DEVICES);
 
     (void)state;
-    assert_true(end > LAYOUT_SYSTEM && end <= LAYOUT_SYSTEM_END);
+    assert_true(end > LAYOUT_SYSTEM && end <= LAYOUT_VMCLOCK);
     assert_int_equal(end % 16, 0);
     mem_destroy(&mem);
 }
@@ -356,7 +411,8 @@ static void test_acpi_iasl_takes_all_tables_apart_and_compiles_the_dsdt_again(vo
             fail_msg("iasl -d %s", name[i]);
     }
     assert_int_equal(run_in(dir, "iasl dsdt.dsl >log 2>&1 && grep ' 0 Errors, 0 Warnings' log"), 0);
-    assert_int_equal(run_in(dir, "test $(grep -c LNRO0005 dsdt.dsl) = 19"), 0);
+    assert_int_equal(run_in(dir, "test $(grep -c LNRO0005 dsdt.dsl) = 17"), 0);
+    assert_int_equal(run_in(dir, "test $(grep -c 'Notify (V' dsdt.dsl) = 2"), 0);
     assert_int_equal(run_in(dir, "grep 'Edge, ActiveHigh, Exclusive' dsdt.dsl"), 0);
     assert_int_equal(run_in(dir, "test $(grep -c 'Processor Enabled : 1' apic.dsl) = 32"), 0);
     files_remove_tree(dir);
@@ -371,7 +427,10 @@ int main(void)
         cmocka_unit_test(test_acpi_madt_lists_every_cpu_from_1_to_32_and_the_ioapic),
         cmocka_unit_test(test_acpi_dsdt_gives_each_virtio_device_its_window_and_interrupt),
         cmocka_unit_test(test_acpi_dsdt_offers_power_off_by_the_type_the_port_expects),
-        cmocka_unit_test(test_acpi_largest_machine_fits_below_the_rsdp),
+        cmocka_unit_test(test_acpi_dsdt_says_where_the_generation_id_is_to_drivers_of_any_age),
+        cmocka_unit_test(test_acpi_dsdt_gives_vmclock_a_page_of_its_own),
+        cmocka_unit_test(test_acpi_dsdt_notifies_each_half_of_the_generation_by_its_own_line),
+        cmocka_unit_test(test_acpi_largest_machine_fits_below_the_generations_pages),
         cmocka_unit_test(test_aml_integers_take_the_shortest_form),
         cmocka_unit_test(test_aml_lengths_at_their_limits_are_read_back),
         cmocka_unit_test(test_aml_eisa_id_is_compressed_as_the_specification_has_it),

@@ -169,7 +169,7 @@ static uint64_t finish(struct tables *t)
     t->bytes[offsetof(struct header, checksum)] = checksum;
     table_write(t->mem, gpa, t->bytes, t->len);
     t->next = align_up(gpa + t->len, TABLE_ALIGN);
-    BUG_ON(t->next > LAYOUT_SYSTEM_END);
+    BUG_ON(t->next > LAYOUT_VMCLOCK);
     t->len = 0;
     return gpa;
 }
@@ -232,6 +232,78 @@ static void describe_keyboard(struct aml *aml)
     aml_end(aml, mark);
 }
 
+#define NOTIFY_CHANGED 0x80 /* the first value whose meaning is the device's */
+
+/* Neither of its CIDs is one alone: Linux knows both, Windows the first, which is longer than ACPI
+ * allows. ADDR has the low and the high half of the address. */
+static void describe_vmgenid(struct aml *aml)
+{
+    size_t mark = aml_device(aml, "VGEN"), package;
+
+    aml_name(aml, "_HID");
+    aml_string(aml, "MFLY0001");
+    aml_name(aml, "_CID");
+    package = aml_package(aml, 2);
+    aml_string(aml, "VM_Gen_Counter");
+    aml_string(aml, "VMGENCTR");
+    aml_end(aml, package);
+    aml_name(aml, "_DDN");
+    aml_string(aml, "VM_Gen_Counter");
+    aml_name(aml, "ADDR");
+    package = aml_package(aml, 2);
+    aml_integer(aml, LAYOUT_VMGENID);
+    aml_integer(aml, 0);
+    aml_end(aml, package);
+    aml_end(aml, mark);
+}
+
+static void describe_vmclock(struct aml *aml)
+{
+    struct aml_resources use = {0};
+    size_t mark = aml_device(aml, "VCLK");
+
+    aml_name(aml, "_HID");
+    aml_string(aml, "AMZNC10C");
+    aml_name(aml, "_CID");
+    aml_string(aml, "VMCLOCK");
+    aml_name(aml, "_DDN");
+    aml_string(aml, "VMCLOCK");
+    aml_name(aml, "_CRS");
+    aml_use_memory(&use, LAYOUT_VMCLOCK, LAYOUT_VMCLOCK_SIZE);
+    aml_resources(aml, &use);
+    aml_end(aml, mark);
+}
+
+static void describe_event(struct aml *aml, uint32_t gsi, const char *device)
+{
+    size_t mark = aml_if_event(aml, gsi);
+
+    aml_notify(aml, device, NOTIFY_CHANGED);
+    aml_end(aml, mark);
+}
+
+/* ACPI0013 is the generic event device (5.6.9), by which a hardware-reduced machine notifies:
+ * each of its interrupts is an event. */
+static void describe_events(struct aml *aml)
+{
+    struct aml_resources use = {0};
+    size_t mark = aml_device(aml, "GED_"), method;
+
+    aml_name(aml, "_HID");
+    aml_string(aml, "ACPI0013");
+    aml_name(aml, "_UID");
+    aml_integer(aml, 0);
+    aml_name(aml, "_CRS");
+    aml_use_interrupt(&use, LAYOUT_IRQ_VMGENID);
+    aml_use_interrupt(&use, LAYOUT_IRQ_VMCLOCK);
+    aml_resources(aml, &use);
+    method = aml_event_method(aml);
+    describe_event(aml, LAYOUT_IRQ_VMGENID, "VGEN");
+    describe_event(aml, LAYOUT_IRQ_VMCLOCK, "VCLK");
+    aml_end(aml, method);
+    aml_end(aml, mark);
+}
+
 /* What to write to the sleep control register for power-off; no other sleep state exists. */
 static void describe_power_off(struct aml *aml)
 {
@@ -244,8 +316,6 @@ static void describe_power_off(struct aml *aml)
     aml_end(aml, mark);
 }
 
-/* The devices. One that notifies the guest (a generic event device with what it carries) is one
- * more function here. */
 static uint64_t write_dsdt(struct tables *t, const struct boot_device *device, unsigned count)
 {
     struct header header = make_header("DSDT", DSDT_REVISION);
@@ -259,6 +329,9 @@ static uint64_t write_dsdt(struct tables *t, const struct boot_device *device, u
         describe_virtio(&aml, i, &device[i]);
     describe_serial(&aml);
     describe_keyboard(&aml);
+    describe_vmgenid(&aml);
+    describe_vmclock(&aml);
+    describe_events(&aml);
     aml_end(&aml, bus);
     describe_power_off(&aml);
     t->len = aml.len;

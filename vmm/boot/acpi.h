@@ -12,8 +12,7 @@
 
 /*
  * Writes the tables upward from `gpa` and the RSDP to LAYOUT_RSDP; returns the first address above
- * the tables, which is at most LAYOUT_SYSTEM_END. What later devices want between there and the
- * RSDP is allocated downward from LAYOUT_SYSTEM_END.
+ * the tables, which is at most LAYOUT_VMCLOCK.
  */
 uint64_t acpi_write(struct mem *mem, uint64_t gpa, unsigned vcpu_count,
                     const struct boot_device *device, unsigned device_count);

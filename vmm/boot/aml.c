@@ -17,9 +17,16 @@ enum {
     OP_SCOPE = 0x10,
     OP_BUFFER = 0x11,
     OP_PACKAGE = 0x12,
+    OP_METHOD = 0x14,
     OP_EXTENDED = 0x5b,
     OP_EXTENDED_DEVICE = 0x82,
+    OP_ARG0 = 0x68,
+    OP_NOTIFY = 0x86,
+    OP_EQUAL = 0x93,
+    OP_IF = 0xa0,
 };
+
+#define METHOD_SERIALIZED 8 /* of a method's flags */
 
 /* ACPI 6.5, 6.4.2 and 6.4.3: small descriptors have their length in the tag. */
 enum {
@@ -146,6 +153,36 @@ size_t aml_package(struct aml *aml, uint8_t count)
     mark = aml->len;
     put_byte(aml, count);
     return mark;
+}
+
+size_t aml_event_method(struct aml *aml)
+{
+    size_t mark;
+
+    put_byte(aml, OP_METHOD);
+    mark = aml->len;
+    put_name(aml, "_EVT");
+    put_byte(aml, METHOD_SERIALIZED | 1 /* argument */);
+    return mark;
+}
+
+size_t aml_if_event(struct aml *aml, uint32_t gsi)
+{
+    size_t mark;
+
+    put_byte(aml, OP_IF);
+    mark = aml->len;
+    put_byte(aml, OP_EQUAL);
+    put_byte(aml, OP_ARG0);
+    aml_integer(aml, gsi);
+    return mark;
+}
+
+void aml_notify(struct aml *aml, const char *name, uint8_t value)
+{
+    put_byte(aml, OP_NOTIFY);
+    put_name(aml, name);
+    aml_integer(aml, value);
 }
 
 /*

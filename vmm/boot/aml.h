@@ -33,7 +33,12 @@ void aml_eisa_id(struct aml *aml, const char *id);  /* "PNP0501": three letters,
 size_t aml_scope_system_bus(struct aml *aml); /* \_SB_ */
 size_t aml_device(struct aml *aml, const char *name);
 size_t aml_package(struct aml *aml, uint8_t count); /* `count` values follow */
+size_t aml_event_method(struct aml *aml);           /* _EVT, called with the interrupt's GSI */
+size_t aml_if_event(struct aml *aml, uint32_t gsi); /* in that method: if it is this one's */
 void aml_end(struct aml *aml, size_t mark);
+
+/* Tells whoever listens at the device `name`, which the scope has, that something of it changed. */
+void aml_notify(struct aml *aml, const char *name, uint8_t value);
 
 /* What a device occupies: collected here, then written as the value of its _CRS. */
 struct aml_resources {

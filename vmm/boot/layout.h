@@ -45,6 +45,12 @@
 #define LAYOUT_SYSTEM     UINT64_C(0x9fc00)
 #define LAYOUT_SYSTEM_END UINT64_C(0xe0000)
 
+/* The guest's generation (vmm/generation.h), at the upper end of that area: the ACPI tables end
+ * below. VMClock's page is its own because guests hand it to user space as a whole. */
+#define LAYOUT_VMGENID      UINT64_C(0xdf000)
+#define LAYOUT_VMCLOCK      UINT64_C(0xde000)
+#define LAYOUT_VMCLOCK_SIZE 0x1000
+
 /* The ACPI root pointer: the first address of the area that kernels search (ACPI 6.5, 5.2.5.1). */
 #define LAYOUT_RSDP UINT64_C(0xe0000)
 
@@ -80,6 +86,11 @@
 #define LAYOUT_IRQ_TIMER    0
 #define LAYOUT_IRQ_KEYBOARD 1
 #define LAYOUT_IRQ_SERIAL   4
+
+/* The last two pins are the generation's, so that they are where they are whatever devices there
+ * are. */
+#define LAYOUT_IRQ_VMGENID 22
+#define LAYOUT_IRQ_VMCLOCK 23
 
 /* Ports that the ACPI tables name: reset by the keyboard controller's pulse line, power-off by the
  * sleep registers (vmm/legacy/power.h answers there), serial port and keyboard controller. */
