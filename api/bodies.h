@@ -116,15 +116,24 @@ struct vsock_override_body {
 struct overrides_body {
     struct net_override *net;
     size_t net_count;
+    struct drive_override *drive;
+    size_t drive_count;
+    struct pmem_override *pmem;
+    size_t pmem_count;
     bool has_vsock;
     struct vsock_override_body vsock;
 };
-extern const struct schema net_override_schema, vsock_override_schema;
+extern const struct schema net_override_schema, vsock_override_schema, drive_override_schema,
+    pmem_override_schema;
 
 /* PUT /snapshot/load. */
 struct mem_backend_body {
     char *path;
     enum mem_backend type;
+};
+
+struct metrics_override_body {
+    char *path;
 };
 
 enum load_pages {
@@ -138,10 +147,12 @@ struct snapshot_load_body {
     char *state_path, *mem_path; /* mem_path NULL = the backend's */
     struct mem_backend_body backend;
     struct overrides_body overrides;
+    struct metrics_override_body metrics;
     enum load_pages pages;
-    bool has_backend, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
+    bool has_backend, has_metrics, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
 };
-extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema;
+extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema,
+    metrics_override_schema;
 
 /* PUT /snapshot/fork; the array is malloc'ed (release_snapshot_fork). Paths NULL = not given. */
 struct fork_child_body {

@@ -4,6 +4,7 @@
 #include "vmm/saved_devices.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,17 +54,18 @@ const struct state_desc saved_balloon_desc =
     STATE_DESC("balloon", 1, struct saved_balloon, balloon_fields);
 
 struct saved_drive {
+    uint64_t sectors; /* not configured: what the guest was told */
     struct saved_limiter limiter;
     uint8_t is_root, read_only, discard, writeback, async, pad[3];
 };
 
 static const struct state_field drive_fields[] = {
-    LIMITER(struct saved_drive, limiter),       STATE_FIELD(struct saved_drive, is_root),
-    STATE_FIELD(struct saved_drive, read_only), STATE_FIELD(struct saved_drive, discard),
-    STATE_FIELD(struct saved_drive, writeback), STATE_FIELD(struct saved_drive, async),
-    STATE_ARRAY(struct saved_drive, pad),
+    STATE_FIELD(struct saved_drive, sectors), LIMITER(struct saved_drive, limiter),
+    STATE_FIELD(struct saved_drive, is_root), STATE_FIELD(struct saved_drive, read_only),
+    STATE_FIELD(struct saved_drive, discard), STATE_FIELD(struct saved_drive, writeback),
+    STATE_FIELD(struct saved_drive, async),   STATE_ARRAY(struct saved_drive, pad),
 };
-const struct state_desc saved_drive_desc = STATE_DESC("drive", 1, struct saved_drive, drive_fields);
+const struct state_desc saved_drive_desc = STATE_DESC("drive", 2, struct saved_drive, drive_fields);
 
 struct saved_net {
     struct saved_limiter rx, tx;
@@ -206,9 +208,11 @@ static void write_balloon(const struct devices *devices, struct state_writer *w)
     state_write(w, &saved_balloon_desc, 0, &saved, 1);
 }
 
-static void write_drive(const struct blk_config *config, unsigned i, struct state_writer *w)
+static void write_drive(const struct blk *blk, unsigned i, struct state_writer *w)
 {
+    const struct blk_config *config = blk_config(blk);
     const struct saved_drive saved = {
+        .sectors = blk_sectors(blk),
         .limiter = save_limiter(config->has_limiter, &config->limiter),
         .is_root = config->is_root,
         .read_only = config->read_only,
@@ -311,7 +315,7 @@ void saved_devices_write(const struct devices *devices, struct state_writer *w)
     if (devices->balloon)
         write_balloon(devices, w);
     for (unsigned i = 0; i < devices->drive_count; i++)
-        write_drive(blk_config(devices->drive[i].blk), i, w);
+        write_drive(devices->drive[i].blk, i, w);
     for (unsigned i = 0; i < devices->net_count; i++)
         write_net(devices, i, w);
     for (unsigned i = 0; i < devices->pmem_count; i++)
@@ -365,7 +369,30 @@ static int read_balloon(struct devices *devices, struct state_reader *r, struct 
     return rc ? rc : devices_set_balloon(devices, &config, e);
 }
 
-static int read_drive(struct devices *devices, unsigned i, struct state_reader *r, struct err *e)
+static char *drive_path(const struct saved_overrides *overrides, const struct blk_config *config)
+{
+    for (size_t i = 0; i < overrides->drive_count; i++) {
+        if (strcmp(overrides->drive[i].id, config->id) == 0)
+            return overrides->drive[i].path;
+    }
+    return config->path;
+}
+
+/* A guest that is told nothing would go on with the size that it knows. */
+static int check_sectors(const struct saved_drive *saved, const struct blk *blk, struct err *e)
+{
+    const struct blk_config *config = blk_config(blk);
+
+    if (saved->sectors == blk_sectors(blk))
+        return 0;
+    return err_set(e, -EINVAL,
+                   "Drive %s: %s has %" PRIu64 " sectors, and %" PRIu64 " when the snapshot was "
+                   "made.",
+                   config->id, config->path, blk_sectors(blk), saved->sectors);
+}
+
+static int read_drive(struct devices *devices, const struct saved_overrides *overrides, unsigned i,
+                      struct state_reader *r, struct err *e)
 {
     struct saved_drive saved = {0};
     struct blk_config config;
@@ -386,7 +413,11 @@ static int read_drive(struct devices *devices, unsigned i, struct state_reader *
         rc = read_set_text(r, DRIVE_PATH, i, &config.path, e);
     if (rc == 0)
         rc = read_text(r, DRIVE_PARTUUID, i, &config.partuuid, e);
-    return rc ? rc : devices_set_drive(devices, &config, e);
+    if (rc)
+        return rc;
+    config.path = drive_path(overrides, &config);
+    rc = devices_set_drive(devices, &config, e);
+    return rc ? rc : check_sectors(&saved, devices_find_drive(devices, config.id)->blk, e);
 }
 
 static char *tap_of(const struct saved_overrides *overrides, const struct net_config *config)
@@ -426,7 +457,17 @@ static int read_net(struct devices *devices, const struct saved_overrides *overr
     return devices_set_net(devices, &config, e);
 }
 
-static int read_pmem(struct devices *devices, unsigned i, struct state_reader *r, struct err *e)
+static char *pmem_path(const struct saved_overrides *overrides, const struct pmem_config *config)
+{
+    for (size_t i = 0; i < overrides->pmem_count; i++) {
+        if (strcmp(overrides->pmem[i].id, config->id) == 0)
+            return overrides->pmem[i].path;
+    }
+    return config->path;
+}
+
+static int read_pmem(struct devices *devices, const struct saved_overrides *overrides, unsigned i,
+                     struct state_reader *r, struct err *e)
 {
     struct saved_pmem saved = {0};
     struct pmem_config config;
@@ -442,7 +483,10 @@ static int read_pmem(struct devices *devices, unsigned i, struct state_reader *r
         rc = read_set_text(r, PMEM_ID, i, &config.id, e);
     if (rc == 0)
         rc = read_set_text(r, PMEM_PATH, i, &config.path, e);
-    return rc ? rc : devices_set_pmem(devices, &config, e);
+    if (rc)
+        return rc;
+    config.path = pmem_path(overrides, &config);
+    return devices_set_pmem(devices, &config, e);
 }
 
 static int read_vsock(struct devices *devices, const struct saved_overrides *overrides,
@@ -521,11 +565,11 @@ static int read_many(struct devices *devices, const struct saved_counts *counts,
     if (counts->drives > DEVICES_MAX || counts->nets > DEVICES_MAX || counts->pmems > DEVICES_MAX)
         return err_set(e, -EINVAL, "The snapshot has more devices than a machine can have.");
     for (unsigned i = 0; i < counts->drives && rc == 0; i++)
-        rc = read_drive(devices, i, r, e);
+        rc = read_drive(devices, overrides, i, r, e);
     for (unsigned i = 0; i < counts->nets && rc == 0; i++)
         rc = read_net(devices, overrides, i, &on_mmds[i], r, e);
     for (unsigned i = 0; i < counts->pmems && rc == 0; i++)
-        rc = read_pmem(devices, i, r, e);
+        rc = read_pmem(devices, overrides, i, r, e);
     return rc;
 }
 
@@ -573,6 +617,15 @@ int saved_devices_check(struct state_reader r, const struct saved_overrides *ove
     for (size_t i = 0; i < overrides->net_count; i++) {
         if (!has_text(r, NET_ID, overrides->net[i].id))
             return err_set(e, -ENOENT, "Unknown Network Device.");
+    }
+    for (size_t i = 0; i < overrides->drive_count; i++) {
+        if (!has_text(r, DRIVE_ID, overrides->drive[i].id))
+            return err_set(e, -ENOENT, "The snapshot has no drive %s.", overrides->drive[i].id);
+    }
+    for (size_t i = 0; i < overrides->pmem_count; i++) {
+        if (!has_text(r, PMEM_ID, overrides->pmem[i].id))
+            return err_set(e, -ENOENT, "The snapshot has no persistent memory %s.",
+                           overrides->pmem[i].id);
     }
     if (overrides->uds_path && !has_text(r, VSOCK_PATH, NULL))
         return err_set(e, -ENOENT, "Unknown Vsock Device.");

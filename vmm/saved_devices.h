@@ -17,9 +17,19 @@ struct net_override {
     char *id, *tap;
 };
 
+struct drive_override {
+    char *id, *path;
+};
+
+struct pmem_override {
+    char *id, *path;
+};
+
 struct saved_overrides {
     const struct net_override *net;
-    size_t net_count;
+    const struct drive_override *drive;
+    const struct pmem_override *pmem;
+    size_t net_count, drive_count, pmem_count;
     const char *uds_path;            /* of the socket device; NULL = as saved */
     const struct mmds_service *mmds; /* who answers for the metadata service */
 };

@@ -22,6 +22,12 @@ static const struct schema_member backend_members[] = {
 const struct schema mem_backend_schema =
     SCHEMA("struct MemBackendConfig", backend_members, .lets_unknown = false);
 
+static const struct schema_member metrics_override_members[] = {
+    {"metrics_path", SCHEMA_PATH, SCHEMA_REQUIRED, SCHEMA_AT(struct metrics_override_body, path)},
+};
+const struct schema metrics_override_schema =
+    SCHEMA("struct MetricsOverride", metrics_override_members, .lets_unknown = false);
+
 static const char *const load_pages_names[] = {"Snapshot", "None", "Transparent", "2M"};
 _Static_assert(LOAD_PAGES_AS_SAVED == 0 && LOAD_PAGES_NONE == MEM_PAGES_DEFAULT + 1 &&
                    LOAD_PAGES_2M == MEM_PAGES_HUGETLB_2M + 1,
@@ -44,6 +50,11 @@ static const struct schema_member load_members[] = {
     {"clock_realtime", SCHEMA_BOOL, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, wall_clock)},
     {"huge_pages", SCHEMA_NAMES, SCHEMA_TAIL, SCHEMA_AT(struct snapshot_load_body, pages),
      .names = NAMES(load_pages_names, NULL)},
+    OVERRIDE_DRIVES(struct snapshot_load_body, overrides),
+    OVERRIDE_PMEM(struct snapshot_load_body, overrides),
+    {"metrics_override", SCHEMA_OBJECT, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT_GIVEN(struct snapshot_load_body, metrics, has_metrics),
+     .object = &metrics_override_schema},
 };
 const struct schema snapshot_load_schema =
     SCHEMA("struct LoadSnapshotConfig", load_members, .lets_unknown = false);
@@ -94,6 +105,8 @@ static int load(struct api *api, const struct snapshot_load_body *body, struct e
     struct machine_load how;
     int rc = api->has_serial ? machine_set_serial(api->machine, &api->serial, e) : 0;
 
+    if (rc == 0 && body->has_metrics)
+        rc = metrics_open(body->metrics.path, NULL, NULL, e);
     if (rc == 0)
         rc = api_prepare_mmds(api, &mmds, e);
     if (rc)

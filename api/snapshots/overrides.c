@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct schema_member net_override_members[] = {
     {"iface_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, id)},
@@ -18,30 +19,80 @@ static const struct schema_member vsock_override_members[] = {
 const struct schema vsock_override_schema =
     SCHEMA("struct VsockOverride", vsock_override_members, .lets_unknown = false);
 
-int overrides_read_net(struct json_cursor *c, void *member)
-{
-    struct overrides_body *body = member;
+static const struct schema_member drive_override_members[] = {
+    {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_override, id)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_override, path)},
+};
+const struct schema drive_override_schema =
+    SCHEMA("struct DriveOverride", drive_override_members, .lets_unknown = false);
 
+static const struct schema_member pmem_override_members[] = {
+    {"id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct pmem_override, id)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct pmem_override, path)},
+};
+const struct schema pmem_override_schema =
+    SCHEMA("struct PmemOverride", pmem_override_members, .lets_unknown = false);
+
+/* Reads an array of objects into a malloc'ed array of structs of `size` bytes, adding to what is
+ * there. */
+static int read_objects(struct json_cursor *c, const struct schema *schema, size_t size,
+                        void **objects, size_t *count)
+{
     if (json_enter_array(c, "a sequence") < 0)
         return -EINVAL;
     while (json_next_element(c) > 0) {
-        struct net_override *more = reallocarray(body->net, body->net_count + 1, sizeof(*more));
+        uint8_t *more = reallocarray(*objects, *count + 1, size);
 
         if (!more) {
             json_fail(c, "out of memory");
             break;
         }
-        body->net = more;
-        if (schema_read(c, &net_override_schema, &more[body->net_count]))
+        *objects = more;
+        memset(more + *count * size, 0, size);
+        if (schema_read(c, schema, more + *count * size))
             break;
-        body->net_count++;
+        (*count)++;
     }
     return json_leave(c);
+}
+
+int overrides_read_net(struct json_cursor *c, void *member)
+{
+    struct overrides_body *body = member;
+    void *objects = body->net;
+    int ret = read_objects(c, &net_override_schema, sizeof(*body->net), &objects, &body->net_count);
+
+    body->net = objects;
+    return ret;
+}
+
+int overrides_read_drives(struct json_cursor *c, void *member)
+{
+    struct overrides_body *body = member;
+    void *objects = body->drive;
+    int ret =
+        read_objects(c, &drive_override_schema, sizeof(*body->drive), &objects, &body->drive_count);
+
+    body->drive = objects;
+    return ret;
+}
+
+int overrides_read_pmem(struct json_cursor *c, void *member)
+{
+    struct overrides_body *body = member;
+    void *objects = body->pmem;
+    int ret =
+        read_objects(c, &pmem_override_schema, sizeof(*body->pmem), &objects, &body->pmem_count);
+
+    body->pmem = objects;
+    return ret;
 }
 
 void overrides_release(struct overrides_body *body)
 {
     free(body->net);
+    free(body->drive);
+    free(body->pmem);
 }
 
 struct saved_overrides overrides_of(const struct overrides_body *body,
@@ -50,6 +101,10 @@ struct saved_overrides overrides_of(const struct overrides_body *body,
     return (struct saved_overrides){
         .net = body->net,
         .net_count = body->net_count,
+        .drive = body->drive,
+        .drive_count = body->drive_count,
+        .pmem = body->pmem,
+        .pmem_count = body->pmem_count,
         .uds_path = body->has_vsock ? body->vsock.uds_path : NULL,
         .mmds = mmds,
     };

@@ -22,9 +22,21 @@
             SCHEMA_AT_GIVEN(type, member.vsock, member.has_vsock),                                 \
             .object = &vsock_override_schema                                                       \
     }
+#define OVERRIDE_DRIVES(type, member)                                                              \
+    {                                                                                              \
+        "drive_overrides", SCHEMA_CUSTOM, SCHEMA_HIDDEN, SCHEMA_AT(type, member),                  \
+            .read = overrides_read_drives                                                          \
+    }
+#define OVERRIDE_PMEM(type, member)                                                                \
+    {                                                                                              \
+        "pmem_overrides", SCHEMA_CUSTOM, SCHEMA_HIDDEN, SCHEMA_AT(type, member),                   \
+            .read = overrides_read_pmem                                                            \
+    }
 
-/* The reader of the list of interfaces; `member` is a struct overrides_body. */
+/* The readers of the lists; `member` is a struct overrides_body. */
 int overrides_read_net(struct json_cursor *c, void *member) __must_check;
+int overrides_read_drives(struct json_cursor *c, void *member) __must_check;
+int overrides_read_pmem(struct json_cursor *c, void *member) __must_check;
 
 /* Frees the arrays. */
 void overrides_release(struct overrides_body *body);

@@ -237,11 +237,46 @@ static void test_saved_devices_take_other_tap_and_socket(void **state)
     assert_string_equal(vsock_config(f->loaded.vsock)->uds_path, "w.sock");
 }
 
+static void test_saved_devices_take_other_files(void **state)
+{
+    struct drive_override drive = {.id = (char[]){"root"}, .path = (char[]){"clone"}};
+    struct pmem_override pmem = {.id = (char[]){"p"}, .path = (char[]){"disk2"}};
+    const struct saved_overrides overrides = {
+        .drive = &drive, .drive_count = 1, .pmem = &pmem, .pmem_count = 1, .mmds = &service};
+    struct fixture *f = *state;
+
+    assert_int_equal(files_make_sparse("clone", 4096), 0);
+    add_everything(f);
+    write_devices(f, &f->saved, &f->first);
+    done(f, load(f, &overrides));
+
+    assert_string_equal(blk_config(f->loaded.drive[0].blk)->path, "clone");
+    assert_string_equal(blk_config(f->loaded.drive[1].blk)->path, "disk2");
+    assert_string_equal(pmem_config(f->loaded.pmem[0])->path, "disk2");
+}
+
+static void test_saved_drive_whose_file_has_another_size_is_refused(void **state)
+{
+    struct drive_override drive = {.id = (char[]){"root"}, .path = (char[]){"disk2"}};
+    const struct saved_overrides overrides = {.drive = &drive, .drive_count = 1};
+    struct fixture *f = *state;
+
+    add_drives(f);
+    write_devices(f, &f->saved, &f->first);
+    assert_int_equal(load(f, &overrides), -EINVAL);
+    assert_string_equal(f->e.text, "Drive root: disk2 has 16 sectors, and 8 when the snapshot was "
+                                   "made.");
+}
+
 static void test_saved_devices_refuse_overrides_of_what_is_not_there(void **state)
 {
     struct net_override other = {.id = (char[]){"eth7"}, .tap = (char[]){"tap7"}};
+    struct drive_override drive = {.id = (char[]){"roo"}, .path = (char[]){"disk"}};
+    struct pmem_override pmem = {.id = (char[]){"pp"}, .path = (char[]){"disk"}};
     const struct saved_overrides net = {.net = &other, .net_count = 1},
-                                 vsock = {.uds_path = "w.sock"};
+                                 vsock = {.uds_path = "w.sock"},
+                                 drives = {.drive = &drive, .drive_count = 1},
+                                 pmems = {.pmem = &pmem, .pmem_count = 1};
     struct fixture *f = *state;
 
     add_nets(f);
@@ -250,6 +285,10 @@ static void test_saved_devices_refuse_overrides_of_what_is_not_there(void **stat
     assert_string_equal(f->e.text, "Unknown Network Device.");
     assert_int_equal(load(f, &vsock), -ENOENT);
     assert_string_equal(f->e.text, "Unknown Vsock Device.");
+    assert_int_equal(load(f, &drives), -ENOENT);
+    assert_string_equal(f->e.text, "The snapshot has no drive roo.");
+    assert_int_equal(load(f, &pmems), -ENOENT);
+    assert_string_equal(f->e.text, "The snapshot has no persistent memory pp.");
     assert_int_equal(devices_list(&f->loaded, NULL, 0), 0);
 }
 
@@ -293,6 +332,8 @@ int main(void)
         TEST(test_saved_devices_are_the_same_again),
         TEST(test_saved_devices_of_machine_without_any_are_none),
         TEST(test_saved_devices_take_other_tap_and_socket),
+        TEST(test_saved_devices_take_other_files),
+        TEST(test_saved_drive_whose_file_has_another_size_is_refused),
         TEST(test_saved_devices_refuse_overrides_of_what_is_not_there),
         TEST(test_saved_drive_whose_file_is_gone_names_it),
         TEST(test_saved_devices_in_absurd_number_are_refused),

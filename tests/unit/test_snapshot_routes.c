@@ -58,13 +58,18 @@ static void test_snapshot_load_passes_everything_on(void **state)
                 BACKEND(",\"track_dirty_pages\":true,\"clock_realtime\":true,"
                         "\"huge_pages\":\"Transparent\",\"vsock_override\":{\"uds_path\":\"v\"},"
                         "\"network_overrides\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t\"},"
-                        "{\"iface_id\":\"b\",\"host_dev_name\":\"u\"}]"));
+                        "{\"iface_id\":\"b\",\"host_dev_name\":\"u\"}],"
+                        "\"drive_overrides\":[{\"drive_id\":\"a\",\"path_on_host\":\"f\"}],"
+                        "\"pmem_overrides\":[{\"id\":\"a\",\"path_on_host\":\"f\"},"
+                        "{\"id\":\"b\",\"path_on_host\":\"g\"}]"));
     assert_int_equal(f->machine->loads, 1);
     assert_string_equal(f->machine->state_path, "s");
     assert_string_equal(f->machine->mem_path, "b");
     assert_true(load->track_dirty && load->wall_clock && !load->any_pages);
     assert_int_equal(load->pages, MEM_PAGES_TRANSPARENT);
     assert_int_equal(load->overrides.net_count, 2);
+    assert_int_equal(load->overrides.drive_count, 1);
+    assert_int_equal(load->overrides.pmem_count, 2);
     assert_non_null(load->overrides.uds_path);
     assert_int_equal(f->machine->state, MACHINE_PAUSED);
     assert_int_equal(f->machine->resumes, 0);
@@ -162,8 +167,24 @@ static void test_snapshot_load_with_bad_overrides_is_refused(void **state)
                  JSON "missing field `host_dev_name` at line 1 column 78.");
     assert_fault(f, "PUT", "/snapshot/load", FILES(",\"network_overrides\":null"),
                  JSON "invalid type: null, expected a sequence at line 1 column 65.");
+    assert_fault(f, "PUT", "/snapshot/load", FILES(",\"drive_overrides\":[{}]"),
+                 JSON "missing field `drive_id` at line 1 column 62.");
+    assert_fault(f, "PUT", "/snapshot/load", FILES(",\"metrics_override\":{}"),
+                 JSON "missing field `metrics_path` at line 1 column 62.");
     assert_fault(f, "PUT", "/snapshot/load", FILES(",\"vsock_override\":{}"),
                  JSON "missing field `uds_path` at line 1 column 60.");
+}
+
+static void test_snapshot_load_whose_metrics_cannot_be_opened_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_fault(f, "PUT", "/snapshot/load",
+                 FILES(",\"metrics_override\":{\"metrics_path\":\"no/where\"}"),
+                 LOAD "Cannot initialize the metrics system due to bad user input: No such file or "
+                      "directory (os error 2)");
+    assert_int_equal(f->machine->loads, 0);
+    assert_int_equal(f->machine->exit_code, 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, routes_set_up, routes_tear_down)
@@ -182,6 +203,7 @@ int main(void)
         TEST(test_snapshot_load_that_fails_ends_process_with_1),
         TEST(test_snapshot_load_of_served_memory_is_refused_and_harmless),
         TEST(test_snapshot_load_with_bad_overrides_is_refused),
+        TEST(test_snapshot_load_whose_metrics_cannot_be_opened_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

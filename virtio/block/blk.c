@@ -257,6 +257,11 @@ const struct blk_config *blk_config(const struct blk *blk)
     return &blk->config;
 }
 
+uint64_t blk_sectors(const struct blk *blk)
+{
+    return blk->space.capacity;
+}
+
 struct metrics_block *blk_metrics(struct blk *blk)
 {
     return &blk->metrics;

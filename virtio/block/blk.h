@@ -39,6 +39,8 @@ int blk_create(struct blk **out, const struct virtio_env *env, const struct blk_
 
 struct virtio_dev *blk_dev(struct blk *blk);
 const struct blk_config *blk_config(const struct blk *blk);
+/* What the guest is told of the size: sectors of 512 bytes. */
+uint64_t blk_sectors(const struct blk *blk);
 struct metrics_block *blk_metrics(struct blk *blk);
 
 /*
