@@ -54,16 +54,20 @@ const struct state_desc saved_balloon_desc =
     STATE_DESC("balloon", 1, struct saved_balloon, balloon_fields);
 
 struct saved_drive {
-    uint64_t sectors; /* not configured: what the guest was told */
+    uint64_t sectors; /* not configured: what the guest was told; 0 = version 1 did not say */
     struct saved_limiter limiter;
     uint8_t is_root, read_only, discard, writeback, async, pad[3];
 };
 
 static const struct state_field drive_fields[] = {
-    STATE_FIELD(struct saved_drive, sectors), LIMITER(struct saved_drive, limiter),
-    STATE_FIELD(struct saved_drive, is_root), STATE_FIELD(struct saved_drive, read_only),
-    STATE_FIELD(struct saved_drive, discard), STATE_FIELD(struct saved_drive, writeback),
-    STATE_FIELD(struct saved_drive, async),   STATE_ARRAY(struct saved_drive, pad),
+    STATE_FIELD_SINCE(2, struct saved_drive, sectors),
+    LIMITER(struct saved_drive, limiter),
+    STATE_FIELD(struct saved_drive, is_root),
+    STATE_FIELD(struct saved_drive, read_only),
+    STATE_FIELD(struct saved_drive, discard),
+    STATE_FIELD(struct saved_drive, writeback),
+    STATE_FIELD(struct saved_drive, async),
+    STATE_ARRAY(struct saved_drive, pad),
 };
 const struct state_desc saved_drive_desc = STATE_DESC("drive", 2, struct saved_drive, drive_fields);
 
@@ -383,7 +387,7 @@ static int check_sectors(const struct saved_drive *saved, const struct blk *blk,
 {
     const struct blk_config *config = blk_config(blk);
 
-    if (saved->sectors == blk_sectors(blk))
+    if (saved->sectors == 0 || saved->sectors == blk_sectors(blk))
         return 0;
     return err_set(e, -EINVAL,
                    "Drive %s: %s has %" PRIu64 " sectors, and %" PRIu64 " when the snapshot was "

@@ -379,10 +379,10 @@ static const struct known_state known[] = {
     {&vm_ioapic_desc, 1, 0x30e1a2a5},         {&vm_clock_desc, 1, 0x9b9e0f80},
     {&mem_map_desc, 1, 0xcbada4d2},           {&saved_machine_desc, 1, 0x38f50054},
     {&saved_counts_desc, 1, 0xea57c2cc},      {&saved_balloon_desc, 1, 0x7dceba0a},
-    {&saved_drive_desc, 2, 0xff60c192},       {&saved_net_desc, 1, 0x03c391cf},
-    {&saved_pmem_desc, 1, 0xc692c57f},        {&saved_vsock_desc, 1, 0x16394f94},
-    {&saved_entropy_desc, 1, 0x3c02acb7},     {&saved_hotplug_desc, 1, 0x7500befc},
-    {&saved_mmds_desc, 1, 0x46d8d3c8},
+    {&saved_drive_desc, 1, 0xd9ba4a3d},       {&saved_drive_desc, 2, 0xff60c192},
+    {&saved_net_desc, 1, 0x03c391cf},         {&saved_pmem_desc, 1, 0xc692c57f},
+    {&saved_vsock_desc, 1, 0x16394f94},       {&saved_entropy_desc, 1, 0x3c02acb7},
+    {&saved_hotplug_desc, 1, 0x7500befc},     {&saved_mmds_desc, 1, 0x46d8d3c8},
 };
 
 static void test_every_saved_state_covers_its_struct(void **state)
