@@ -7,35 +7,64 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The map of the memory that was made must be that of the snapshot. */
+#include <sys/stat.h>
+
+/* The map of the RAM that was made must be that of the snapshot. What devices add is not there
+ * yet. */
 static int check_map(const struct mem *mem, const struct mem_map *map, struct err *e)
 {
     struct mem_map found;
 
     mem_map_of(&found, mem);
-    if (found.count == map->count &&
-        memcmp(found.region, map->region, found.count * sizeof(found.region[0])) == 0)
+    if (found.ram == map->ram &&
+        memcmp(found.region, map->region, found.ram * sizeof(found.region[0])) == 0)
         return 0;
     return err_set(e, -EINVAL, "The snapshot's map of memory is not that of this monitor.");
 }
 
+/* Whoever writes into the file while we run from it asks for this lock first. */
+static int lock_file(struct file_lock *lock, int fd, struct err *e)
+{
+    int rc = file_lock_share(lock, fd);
+
+    return rc ? err_set(e, rc, "The memory file is being written to by another process.") : 0;
+}
+
+/* Of the memory file, RAM and what follows. */
+static int check_size(int fd, uint64_t size, struct err *e)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return err_set(e, -errno, "Cannot look at the memory file: %s", err_os(-errno));
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size != size)
+        return err_set(e, -EINVAL, "The memory file has %llu bytes; the guest has %llu.",
+                       (unsigned long long)st.st_size, (unsigned long long)size);
+    return 0;
+}
+
 /* A private mapping of the memory file. */
-static int map_file(struct mem *mem, const char *path, const struct machine_config *config,
-                    uint64_t size, struct err *e)
+static int map_file(struct mem *mem, struct file_lock *lock, const char *path,
+                    const struct machine_config *config, const struct mem_map *map, struct err *e)
 {
     int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
     if (fd < 0)
         return err_set(e, -errno, "Failed to load guest memory: %s", err_os(-errno));
-    rc = mem_create_from_file(mem, fd, size, config->huge_pages, config->track_dirty_pages, e);
+    rc = lock_file(lock, fd, e);
+    if (rc == 0)
+        rc = check_size(fd, mem_map_size(map), e);
+    if (rc == 0)
+        rc = mem_create_from_file(mem, fd, config->mem_size_mib * MIB, config->huge_pages,
+                                  config->track_dirty_pages, e);
     close(fd);
     return rc;
 }
 
-int load_memory(struct mem *mem, const struct machine_load *load,
+int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
                 const struct machine_config *config, const struct mem_map *map, struct err *e)
 {
-    int rc = map_file(mem, load->files.mem_path, config, mem_map_size(map), e);
+    int rc = map_file(mem, lock, load->files.mem_path, config, map, e);
 
     return rc ? rc : check_map(mem, map, e);
 }

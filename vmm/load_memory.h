@@ -4,13 +4,15 @@
 #define MAYFLY_VMM_LOAD_MEMORY_H
 
 #include "vmm/machine.h"
+#include "vmm/snapshot/file_lock.h"
 #include "vmm/snapshot/mem_map.h"
 
 /*
  * Makes the RAM of `config`, as `load` says; what is in it is as `map` describes. On error there is
- * none. Loop thread, machine lock held.
+ * none. A memory file stays open as mem->fd, and *lock is our shared lock on it; of no file there
+ * is none. Loop thread, machine lock held.
  */
-int load_memory(struct mem *mem, const struct machine_load *load,
+int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
                 const struct machine_config *config, const struct mem_map *map,
                 struct err *e) __must_check;
 

@@ -72,8 +72,8 @@ static int read_identity(struct machine *machine, struct loading *l, struct err 
         rc = read_boot_source(machine, &l->reader, e);
     if (rc == 0)
         rc = mem_map_read(&l->map, &l->reader, e);
-    if (rc == 0 && mem_map_size(&l->map) / MIB != machine->config.mem_size_mib)
-        rc = err_set(e, -EINVAL, "The snapshot's map of memory is of another size than its guest.");
+    if (rc == 0)
+        rc = mem_map_set_ram(&l->map, MIN(machine->config.mem_size_mib, UINT64_MAX / MIB) * MIB, e);
     return rc;
 }
 
@@ -218,7 +218,7 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
                              "state from file: ");
     if (saved_devices_check(l->reader, overrides, e))
         return err_prefix(e, "Failed to get snapshot state from file: ");
-    if (load_memory(&machine->mem, l->load, &machine->config, &l->map, e))
+    if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map, e))
         return err_prefix(e, "Failed to load guest memory: Error creating guest memory from "
                              "file: ");
     if (saved_devices_read(&machine->devices, overrides, &l->reader, e))

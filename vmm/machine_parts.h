@@ -15,6 +15,7 @@
 #include "vmm/legacy/power.h"
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
+#include "vmm/snapshot/file_lock.h"
 #include "vmm/vcpu.h"
 
 /* Interrupt lines for devices: above the legacy ones, below those of VMGenID and VMClock. */
@@ -46,6 +47,7 @@ struct machine {
     /* What it is made of, from the start on. */
     struct virtio_env env; /* what devices know of us: &mem and loop */
     struct mem mem;
+    struct file_lock mem_lock; /* on the memory file that mem.fd is, if any */
     struct kvm kvm;
     struct vcpus vcpus;
     struct bus ports, mmio;

@@ -289,6 +289,40 @@ static void test_memory_file_of_two_regions_has_second_behind_first(void **state
     mem_destroy(&mem);
 }
 
+static void test_memory_file_has_plugged_blocks_and_holes_for_others(void **state)
+{
+    static const uint64_t plugged[1] = {2}; /* the second of two */
+    uint8_t *more = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct mem_region region = {.gpa = GPA(MEM_HOLE64_END),
+                                .size = 4 * MIB,
+                                .hva = more,
+                                .plugged = plugged,
+                                .block_shift = 21};
+    struct mem mem;
+    struct stat st;
+    uint8_t found[2];
+    int fd;
+
+    (void)state;
+    assert_true(more != MAP_FAILED);
+    more[7] = 0x17; /* of nobody: what is not plugged is not the guest's */
+    more[2 * MIB + 7] = 0x27;
+    assert_int_equal(mem_create(&mem, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_int_equal(mem_add_region(&mem, &region, NULL), 0);
+    write_memory("plugged", &mem);
+    fd = open(at("plugged"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 12 * MIB);
+    assert_int_equal(pread(fd, &found[0], 1, 8 * MIB + 7), 1);
+    assert_int_equal(pread(fd, &found[1], 1, 10 * MIB + 7), 1);
+    assert_int_equal(found[0], 0);
+    assert_int_equal(found[1], 0x27);
+    assert_true(blocks_of("plugged") <= PAGE_SIZE);
+    close(fd);
+    mem_destroy(&mem);
+    munmap(more, 4 * MIB);
+}
+
 static int make_directory(void **state)
 {
     (void)state;
@@ -317,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_new_file_beyond_limit_names_path_and_leaves_old_one),
         cmocka_unit_test(test_memory_file_has_what_was_written_and_holes_elsewhere),
         cmocka_unit_test(test_memory_file_of_copy_has_pages_nobody_has_read),
+        cmocka_unit_test(test_memory_file_has_plugged_blocks_and_holes_for_others),
         cmocka_unit_test(test_memory_file_of_two_regions_has_second_behind_first),
     };
 

@@ -641,6 +641,8 @@ static void test_memory_map_of_split_ram_is_read_back(void **state)
 
     assert_int_equal(read_map(map.region, map.count, &back), 0);
     assert_int_equal(back.count, map.count);
+    assert_int_equal(mem_map_set_ram(&back, 4 * GIB, NULL), 0);
+    assert_int_equal(back.ram, map.ram);
     assert_memory_equal(back.region, map.region, map.count * sizeof(map.region[0]));
     mem_destroy(&mem);
 }
@@ -664,6 +666,35 @@ static void test_memory_map_that_no_guest_has_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(read_map(bad[i], 2, &map), -EINVAL);
     assert_int_equal(read_map(bad[0], 0, &map), -EINVAL);
+}
+
+/* Memory that can be plugged lies behind RAM, whole; persistent memory is not there at all. */
+static void test_memory_map_has_pluggable_memory_behind_ram(void **state)
+{
+    static const uint64_t plugged[1] = {1};
+    struct mem_region pmem = {.gpa = GPA(MEM_HOLE64_END), .size = MIB};
+    struct mem_region more = {
+        .gpa = GPA(MEM_HOLE64_END + GIB), .size = 4 * MIB, .plugged = plugged, .block_shift = 21};
+    struct mem mem;
+    struct mem_map map, back;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 4 * GIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_int_equal(mem_add_region(&mem, &pmem, NULL), 0);
+    assert_int_equal(mem_add_region(&mem, &more, NULL), 0);
+    mem_map_of(&map, &mem);
+    assert_int_equal(map.count, 3);
+    assert_int_equal(map.ram, 2);
+    assert_true(mem_map_size(&map) == 4 * GIB + 4 * MIB);
+    assert_true(map.region[2].gpa == MEM_HOLE64_END + GIB && map.region[2].offset == 4 * GIB);
+
+    assert_int_equal(read_map(map.region, map.count, &back), 0);
+    assert_int_equal(mem_map_set_ram(&back, 4 * GIB, NULL), 0);
+    assert_int_equal(back.ram, 2);
+    assert_int_equal(mem_map_set_ram(&back, 3 * GIB, NULL), -EINVAL); /* two would follow */
+    assert_int_equal(mem_map_set_ram(&back, 2 * GIB, NULL), -EINVAL); /* in a region's middle */
+    assert_int_equal(mem_map_set_ram(&back, 5 * GIB, NULL), -EINVAL);
+    mem_destroy(&mem);
 }
 
 int main(void)
@@ -702,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_read_past_end_refuses),
         cmocka_unit_test(test_end_before_last_section_names_it),
         cmocka_unit_test(test_memory_map_of_split_ram_is_read_back),
+        cmocka_unit_test(test_memory_map_has_pluggable_memory_behind_ram),
         cmocka_unit_test(test_memory_map_that_no_guest_has_is_refused),
     };
 

@@ -224,7 +224,7 @@ static int check_file(int fd, uint64_t size, enum mem_pages pages, struct err *e
         return err_set(e, -errno, "Cannot look at the memory file: %s", err_os(-errno));
     if (!S_ISREG(st.st_mode))
         return err_set(e, -EINVAL, "The memory file is not a regular file.");
-    if ((uint64_t)st.st_size != size)
+    if ((uint64_t)st.st_size < size)
         return err_set(e, -EINVAL, "The memory file has %llu bytes; the guest has %llu.",
                        (unsigned long long)st.st_size, (unsigned long long)size);
     if (pages == MEM_PAGES_HUGETLB_2M)
@@ -250,6 +250,12 @@ int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages 
         mem_destroy(mem);
         return err_set(e, rc, "Cannot map the memory file: %s", err_os(rc));
     }
+    mem->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (mem->fd < 0) {
+        rc = -errno;
+        mem_destroy(mem);
+        return err_set(e, rc, "Cannot keep the memory file open: %s", err_os(rc));
+    }
     return complete(mem, size, MEM_FILE_COPY, hva, e);
 }
 
@@ -259,10 +265,11 @@ void mem_destroy(struct mem *mem)
         free(mem->region[i].dirty);
     for (unsigned i = 0; i < mem->device_count; i++)
         free(mem->device[i].dirty);
-    if (mem->map)
+    if (mem->map) {
         munmap(mem->map, mem->map_size);
-    if (mem->shared && mem->fd >= 0)
-        close(mem->fd);
+        if (mem->fd >= 0)
+            close(mem->fd);
+    }
     memset(mem, 0, sizeof(*mem));
 }
 

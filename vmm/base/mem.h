@@ -78,8 +78,9 @@ struct mem {
     bool track_dirty;
     void *map; /* the one mapping that holds all of RAM, and its length */
     uint64_t map_size;
-    bool shared; /* fd is open: the file holds the regions one behind the other, from offset 0 */
-    int fd;
+    bool shared; /* other processes can be given fd, and see the guest's writes in it */
+    int fd;      /* the file that RAM is, or is a copy of: its regions one behind the other, from
+                    offset 0; -1 = none */
 };
 
 /*
@@ -99,10 +100,11 @@ int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool
                       struct err *e) __must_check;
 
 /*
- * The same over a copy of the file `fd` (borrowed), which holds the regions one behind the other:
- * pages are read from it on first use, and what is written stays here. The file must not change as
- * long as the memory is there. -EINVAL when it is not a regular file of `size` bytes, or `pages`
- * are huge ones of the pool.
+ * The same over a copy of the file `fd`, which holds the regions one behind the other, and perhaps
+ * more: pages are read from it on first use, and what is written stays here. The file must not
+ * change as long as the memory is there; mem->fd is a duplicate, so locks of the borrowed one live
+ * as long. -EINVAL when it is not a regular file of at least `size` bytes, or `pages` are huge ones
+ * of the pool.
  */
 int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages pages,
                          bool track_dirty, struct err *e) __must_check;

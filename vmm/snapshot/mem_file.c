@@ -2,6 +2,8 @@
 /* mem_file.c: see mem_file.h. */
 #include "vmm/snapshot/mem_file.h"
 
+#include "vmm/snapshot/mem_map.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -62,30 +64,56 @@ static int write_window(const struct writer *w, const struct mem_region *region,
     return rc;
 }
 
-static int write_region(const struct writer *w, const struct mem_region *region, uint64_t offset,
-                        struct err *e)
+/* Pages [first, end) of a region, which begins at `offset` in the file. */
+static int write_pages(const struct writer *w, const struct mem_region *region, uint64_t first,
+                       uint64_t end, uint64_t offset, struct err *e)
 {
-    uint64_t pages = region->size / PAGE_SIZE;
     int rc = 0;
 
-    for (uint64_t at = 0; at < pages && rc == 0; at += WINDOW_PAGES)
-        rc = write_window(w, region, at, MIN(WINDOW_PAGES, pages - at), offset, e);
+    for (uint64_t at = first; at < end && rc == 0; at += WINDOW_PAGES)
+        rc = write_window(w, region, at, MIN(WINDOW_PAGES, end - at), offset, e);
+    return rc;
+}
+
+static bool is_plugged(const struct mem_region *region, uint64_t block)
+{
+    return region->plugged[block / 64] >> (block % 64) & 1;
+}
+
+/* Of memory that can be plugged only the blocks that are; the others are holes. */
+static int write_plugged(const struct writer *w, const struct mem_region *region, uint64_t offset,
+                         struct err *e)
+{
+    uint64_t blocks = region->size >> region->block_shift;
+    int rc = 0;
+
+    for (uint64_t block = 0; block < blocks && rc == 0; block++) {
+        uint64_t first = (block << region->block_shift) / PAGE_SIZE;
+        uint64_t end = first + (UINT64_C(1) << region->block_shift) / PAGE_SIZE;
+
+        if (is_plugged(region, block))
+            rc = write_pages(w, region, first, end, offset, e);
+    }
     return rc;
 }
 
 int mem_file_write(const struct new_file *file, const struct mem *mem, struct err *e)
 {
     struct writer w = {.file = file, .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
-    uint64_t offset = 0;
+    struct mem_map map;
+    uint32_t at = 0;
     int rc = 0;
 
-    if (ftruncate(file->fd, (off_t)mem_size(mem)))
+    mem_map_of(&map, mem);
+    if (ftruncate(file->fd, (off_t)mem_map_size(&map)))
         rc = err_set(e, -errno, "Cannot make %s as long as the guest's memory: %s", file->path,
                      err_os(-errno));
-    for (unsigned i = 0; i < mem->count && rc == 0; i++) {
-        rc = write_region(&w, &mem->region[i], offset, e);
-        offset += mem->region[i].size;
-    }
+    for (unsigned i = 0; i < mem->count && rc == 0; i++)
+        rc = write_pages(&w, &mem->region[i], 0, mem->region[i].size / PAGE_SIZE,
+                         map.region[at++].offset, e);
+    for (unsigned i = 0; i < mem->device_count && rc == 0; i++)
+        if (mem->device[i].plugged)
+            rc = write_plugged(&w, &mem->device[i], map.region[at++].offset, e);
     if (w.pagemap >= 0)
         close(w.pagemap);
     return rc;
