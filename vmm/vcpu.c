@@ -45,7 +45,6 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
     int rc;
 
     all->count = 0;
-    pthread_cond_init(&all->go, NULL);
     for (unsigned i = 0; i < count; i++) {
         struct vcpu *vcpu = &all->vcpu[i];
         void *run;
@@ -66,6 +65,7 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
         vcpu->index = i;
         vcpu->all = all;
         vcpu->started = false;
+        sem_init(&vcpu->go, 0, 0);
         snprintf(vcpu->name, sizeof(vcpu->name), "fc_vcpu %u", i);
         all->count++;
     }
@@ -81,6 +81,7 @@ void vcpus_destroy(struct vcpus *all)
     for (unsigned i = 0; i < all->count; i++) {
         munmap(all->vcpu[i].run, all->vcpu[i].run_size);
         close(all->vcpu[i].fd);
+        sem_destroy(&all->vcpu[i].go);
     }
     all->count = 0;
 }
@@ -205,18 +206,10 @@ static void handle_exit(struct vcpu *vcpu)
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-/* Under the lock, after KVM_RUN returned -EINTR: nothing of an instruction is pending. */
-static void park_while_wanted(struct vcpu *vcpu)
+static void wait_to_go(struct vcpu *vcpu)
 {
-    struct vcpus *all = vcpu->all;
-
-    if (!all->park)
-        return;
-    all->parked++;
-    loop_wake(all->loop);
-    while (all->park)
-        loop_cond_wait(all->loop, &all->go);
-    all->parked--;
+    while (sem_wait(&vcpu->go))
+        continue; /* EINTR: a kick */
 }
 
 static void run_failed(struct vcpu *vcpu, int code)
@@ -229,25 +222,38 @@ static void run_failed(struct vcpu *vcpu, int code)
     fail(vcpu);
 }
 
+/* After KVM_RUN returned -EINTR: nothing of an instruction is pending. Whether the vCPU is parked
+ * now. */
+static bool park_if_wanted(struct vcpu *vcpu)
+{
+    struct vcpus *all = vcpu->all;
+
+    if (!all->park) {
+        /* Cleared under the lock, so that a park wanted from now on sets it again. */
+        vcpu->run->immediate_exit = 0;
+        return false;
+    }
+    all->parked++;
+    loop_wake(all->loop);
+    return true;
+}
+
 static void enter_guest(struct vcpu *vcpu)
 {
     int rc = ioctl(vcpu->fd, KVM_RUN, 0ul) ? -errno : 0;
+    bool wait = false;
 
     loop_lock(vcpu->all->loop);
-    if (rc == -EINTR) {
-        /* Cleared under the lock, so that a park wanted from now on sets it again. */
-        if (!vcpu->all->park)
-            vcpu->run->immediate_exit = 0;
-        park_while_wanted(vcpu);
-    } else if (rc == 0) {
+    if (rc == -EINTR)
+        wait = park_if_wanted(vcpu);
+    else if (rc == 0)
         handle_exit(vcpu);
-    } else if (rc != -EAGAIN) {
+    else if (rc != -EAGAIN)
         run_failed(vcpu, rc);
-    }
-    /* The process goes away under the thread. */
-    while (vcpu->all->over && !vcpu->all->quit)
-        loop_cond_wait(vcpu->all->loop, &vcpu->all->go);
+    wait |= vcpu->all->over; /* for ever: the process goes away under the thread */
     loop_unlock(vcpu->all->loop);
+    if (wait)
+        wait_to_go(vcpu);
 }
 
 /* Everything but the kick and what the thread's own faults raise belongs to the main thread. */
@@ -263,15 +269,21 @@ static void choose_signals(void)
     pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
+static bool quits(const struct vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->all->quit, __ATOMIC_ACQUIRE);
+}
+
 static void *vcpu_thread(void *arg)
 {
     struct vcpu *vcpu = arg;
 
     choose_signals();
     log_set_thread(vcpu->name);
-    if (vcpu->index == 0)
+    wait_to_go(vcpu);
+    if (vcpu->index == 0 && !quits(vcpu))
         timeline_stamp(TIMELINE_FIRST_RUN);
-    while (!__atomic_load_n(&vcpu->all->quit, __ATOMIC_ACQUIRE))
+    while (!quits(vcpu))
         enter_guest(vcpu);
     return NULL;
 }
@@ -281,12 +293,12 @@ static void *vcpu_thread(void *arg)
 static void stop_threads(struct vcpus *all)
 {
     __atomic_store_n(&all->quit, true, __ATOMIC_RELEASE);
-    pthread_cond_broadcast(&all->go); /* to one that has failed already and waits for the end */
     for (unsigned i = 0; i < all->count; i++) {
         struct vcpu *vcpu = &all->vcpu[i];
 
         if (!vcpu->started)
             continue;
+        sem_post(&vcpu->go);
         vcpu->run->immediate_exit = 1;
         pthread_kill(vcpu->thread, KICK_SIGNAL);
         loop_unlock(all->loop);
@@ -315,7 +327,8 @@ static int create_thread(struct vcpu *vcpu, const pthread_attr_t *attributes)
     return rc;
 }
 
-static int start(struct vcpus *all, bool parked, struct err *e)
+/* Threads that wait to be let on. */
+static int create_threads(struct vcpus *all, struct err *e)
 {
     struct sigaction kick = {.sa_handler = kick_handler};
     pthread_attr_t attributes;
@@ -325,13 +338,9 @@ static int start(struct vcpus *all, bool parked, struct err *e)
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     all->over = all->quit = false;
-    all->park = parked;
-    all->parked = 0;
-    for (unsigned i = 0; i < all->count; i++)
-        all->vcpu[i].run->immediate_exit = parked;
-    /* The first vCPU last: until it runs, the others only wait for it, and a failure leaves no
-     * trace. */
-    for (unsigned i = all->count; i-- > 0 && rc == 0;)
+    all->park = true;
+    all->parked = all->count;
+    for (unsigned i = 0; i < all->count && rc == 0; i++)
         rc = create_thread(&all->vcpu[i], &attributes);
     pthread_attr_destroy(&attributes);
     if (rc == 0)
@@ -340,9 +349,28 @@ static int start(struct vcpus *all, bool parked, struct err *e)
     return err_set(e, -rc, "Cannot create a vCPU thread: %s", err_os(-rc));
 }
 
+static void let_go(struct vcpus *all)
+{
+    all->park = false;
+    all->parked = 0;
+    for (unsigned i = 0; i < all->count; i++) {
+        all->vcpu[i].run->immediate_exit = 0;
+        sem_post(&all->vcpu[i].go);
+    }
+}
+
 int vcpus_start(struct vcpus *all, struct err *e)
 {
-    return start(all, false, e);
+    int rc = create_threads(all, e);
+
+    if (rc == 0)
+        let_go(all);
+    return rc;
+}
+
+int vcpus_start_parked(struct vcpus *all, struct err *e)
+{
+    return create_threads(all, e);
 }
 
 static bool all_parked(void *arg)
@@ -350,15 +378,6 @@ static bool all_parked(void *arg)
     const struct vcpus *all = arg;
 
     return all->parked == all->count || all->over;
-}
-
-int vcpus_start_parked(struct vcpus *all, struct err *e)
-{
-    int rc = start(all, true, e);
-
-    if (rc == 0)
-        loop_wait(all->loop, all_parked, all);
-    return rc;
 }
 
 void vcpus_park(struct vcpus *all)
@@ -373,10 +392,7 @@ void vcpus_park(struct vcpus *all)
 
 void vcpus_resume(struct vcpus *all)
 {
-    for (unsigned i = 0; i < all->count; i++) {
+    for (unsigned i = 0; i < all->count; i++)
         vcpu_tell_paused(&all->vcpu[i]);
-        all->vcpu[i].run->immediate_exit = 0;
-    }
-    all->park = false;
-    pthread_cond_broadcast(&all->go);
+    let_go(all);
 }

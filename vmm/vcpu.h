@@ -9,7 +9,8 @@
  * handler and no sleeping.
  *
  * A vCPU takes the machine lock to dispatch an exit and to park, and holds nothing while the guest
- * runs.
+ * runs. It waits to be let on without the lock too, so that a resume, which is made under it, does
+ * not wake a thread that can only wait again.
  */
 #ifndef MAYFLY_VMM_VCPU_H
 #define MAYFLY_VMM_VCPU_H
@@ -19,6 +20,8 @@
 #include "vmm/base/loop.h"
 #include "vmm/boot/boot.h"
 #include "vmm/config.h"
+
+#include <semaphore.h>
 
 struct kvm_coalesced_mmio_ring;
 struct kvm_run;
@@ -31,6 +34,7 @@ struct vcpu {
     uint32_t run_size;
     pthread_t thread;
     bool started;
+    sem_t go;      /* posted once for each time that it is let on */
     char name[20]; /* "fc_vcpu 0": the name by which clients find the thread */
     struct vcpus *all;
 };
@@ -49,7 +53,6 @@ struct vcpus {
     bool park; /* wanted; read by vCPU threads under the lock */
     bool over; /* the machine has ended */
     bool quit; /* threads end instead of entering the guest: only when a start fails */
-    pthread_cond_t go;
     struct vcpu vcpu[MACHINE_VCPUS_MAX];
 };
 
@@ -66,7 +69,7 @@ void vcpus_flush_posted(struct vcpus *all);
 /* Starts the threads; they run at once. On error none is left. */
 int vcpus_start(struct vcpus *all, struct err *e) __must_check;
 
-/* The same, and each parks at once, before its first instruction: vcpus_resume lets them run. */
+/* The same, and each is parked before its first instruction: vcpus_resume lets them run. */
 int vcpus_start_parked(struct vcpus *all, struct err *e) __must_check;
 
 /* Parks every vCPU and returns when all are; the loop turns meanwhile. Loop thread, lock held. */
