@@ -189,10 +189,14 @@ static int apply(struct hotplug *hotplug, struct blocks blocks, bool plugged)
 {
     uint64_t offset = blocks.first * hotplug->s.block_size;
     uint64_t len = blocks.count * hotplug->s.block_size;
+    int rc;
 
     if (plugged)
         return hotplug_memory_take(&hotplug->memory, offset, len);
-    return hotplug_memory_give(&hotplug->memory, offset, len);
+    rc = hotplug_memory_give(&hotplug->memory, offset, len);
+    if (rc == 0)
+        mem_mark_gone(hotplug->dev.env.mem, GPA(hotplug->s.addr + offset), len);
+    return rc;
 }
 
 /* Changes the state of blocks that are all in the other one; on error they stay in it. */

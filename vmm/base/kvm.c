@@ -114,7 +114,7 @@ static int add_region(const struct kvm *kvm, uint32_t slot, const struct mem_reg
 }
 
 /* RAM first, then the registers, then what devices have added. */
-static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirty,
+static int add_slots(struct kvm *kvm, const struct mem *mem, bool log_dirty,
                      const struct kvm_registers *registers)
 {
     uint32_t slot = 0;
@@ -130,6 +130,7 @@ static int add_slots(const struct kvm *kvm, const struct mem *mem, bool log_dirt
                                .memory_size = registers->size,
                                .userspace_addr = (uintptr_t)registers->hva,
                            });
+    kvm->device_slot = slot;
     for (unsigned i = 0; i < mem->device_count && rc == 0; i++)
         rc = add_region(kvm, slot++, &mem->device[i], log_dirty && mem->device[i].plugged);
     return rc;
@@ -212,6 +213,13 @@ int kvm_post_port_writes(const struct kvm *kvm, uint16_t port, unsigned count, s
         return err_set(e, -errno, "Cannot have writes to port %#x posted: %s", port,
                        err_os(-errno));
     return 0;
+}
+
+int kvm_dirty_log(const struct kvm *kvm, uint32_t slot, uint64_t *bitmap)
+{
+    struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
+
+    return ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) ? -errno : 0;
 }
 
 void kvm_close(struct kvm *kvm)

@@ -18,7 +18,8 @@
 struct kvm {
     int fd; /* /dev/kvm */
     int vm_fd;
-    uint32_t run_size; /* of a vCPU's shared kvm_run mapping */
+    uint32_t run_size;    /* of a vCPU's shared kvm_run mapping */
+    uint32_t device_slot; /* the slot of mem->device[0], others follow; mem->region[i] is slot i */
 };
 
 /* Opens /dev/kvm and checks its version. The sentence says what to do. */
@@ -75,6 +76,10 @@ int kvm_ioeventfd(const struct kvm *kvm, int fd, gpa_t addr, uint32_t value, boo
 
 /* Each signal of the eventfd `fd` raises and lowers a GSI, without us. Ends with the VM. */
 int kvm_irqfd(const struct kvm *kvm, int fd, uint32_t gsi, struct err *e) __must_check;
+
+/* Copies the dirty log of a slot into `bitmap`, a bit a page in whole words, and empties it.
+ * -errno; -ENOENT without a log. */
+int kvm_dirty_log(const struct kvm *kvm, uint32_t slot, uint64_t *bitmap) __must_check;
 
 /* Closes what is open; the fields are -1 then. */
 void kvm_close(struct kvm *kvm);

@@ -147,20 +147,39 @@ static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
     return aligned(mem);
 }
 
-static int make_dirty_bitmap(struct mem_region *region)
+/* What is dirty and what is taken of it, in one piece; or what is no longer the file's. */
+static int make_bitmaps_of(struct mem_region *region, bool track_dirty)
 {
     uint64_t words = align_up(region->size / PAGE_SIZE, 64) / 64;
+    uint64_t *bitmaps;
 
-    region->dirty = calloc(words, sizeof(uint64_t));
-    return region->dirty ? 0 : -ENOMEM;
+    if (!track_dirty && region->backing != MEM_FILE_COPY)
+        return 0;
+    bitmaps = calloc(track_dirty ? 2 * words : words, sizeof(uint64_t));
+    if (!bitmaps)
+        return -ENOMEM;
+    if (!track_dirty) {
+        region->gone = bitmaps;
+        return 0;
+    }
+    region->dirty = bitmaps;
+    region->taken = bitmaps + words;
+    return 0;
 }
 
-static int make_dirty_bitmaps(struct mem *mem)
+static void free_bitmaps_of(struct mem_region *region)
+{
+    free(region->dirty);
+    free(region->gone);
+    region->dirty = region->taken = region->gone = NULL;
+}
+
+static int make_bitmaps(struct mem *mem)
 {
     int rc = 0;
 
     for (unsigned i = 0; i < mem->count && rc == 0; i++)
-        rc = make_dirty_bitmap(&mem->region[i]);
+        rc = make_bitmaps_of(&mem->region[i], mem->track_dirty);
     return rc;
 }
 
@@ -172,7 +191,7 @@ static int complete(struct mem *mem, uint64_t size, enum mem_backing backing, ui
         madvise(hva, size, MADV_HUGEPAGE);
     /* A core dump of a monitor must not hold its guest's memory. */
     madvise(mem->map, mem->map_size, MADV_DONTDUMP);
-    if (lay_out(mem, size, backing, hva) && (!mem->track_dirty || make_dirty_bitmaps(mem) == 0))
+    if (lay_out(mem, size, backing, hva) && make_bitmaps(mem) == 0)
         return 0;
     mem_destroy(mem);
     return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
@@ -262,9 +281,9 @@ int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages 
 void mem_destroy(struct mem *mem)
 {
     for (unsigned i = 0; i < mem->count; i++)
-        free(mem->region[i].dirty);
+        free_bitmaps_of(&mem->region[i]);
     for (unsigned i = 0; i < mem->device_count; i++)
-        free(mem->device[i].dirty);
+        free_bitmaps_of(&mem->device[i]);
     if (mem->map) {
         munmap(mem->map, mem->map_size);
         if (mem->fd >= 0)
@@ -314,7 +333,7 @@ int mem_add_region(struct mem *mem, const struct mem_region *region, struct err 
         return err_set(e, -ENOSPC, "There is no room in the guest's address space: %s",
                        err_os(-ENOSPC));
     *new = *region;
-    if (mem->track_dirty && region->plugged && make_dirty_bitmap(new) < 0)
+    if (region->plugged && make_bitmaps_of(new, mem->track_dirty) < 0)
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
     mem->device_count++;
     return 0;
@@ -325,7 +344,7 @@ void mem_remove_region(struct mem *mem, gpa_t gpa)
     for (unsigned i = 0; i < mem->device_count; i++) {
         if (mem->device[i].gpa.v != gpa.v)
             continue;
-        free(mem->device[i].dirty);
+        free_bitmaps_of(&mem->device[i]);
         mem->device[i] = mem->device[--mem->device_count];
         return;
     }
@@ -388,12 +407,12 @@ const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len)
     return region ? region->hva + (gpa.v - region->gpa.v) : NULL;
 }
 
-static void mark_dirty(const struct mem_region *region, uint64_t offset, uint64_t len)
+static void mark(uint64_t *bitmap, uint64_t offset, uint64_t len)
 {
     uint64_t last = (offset + len - 1) / PAGE_SIZE;
 
     for (uint64_t page = offset / PAGE_SIZE; page <= last; page++)
-        region->dirty[page / 64] |= UINT64_C(1) << (page % 64);
+        bitmap[page / 64] |= UINT64_C(1) << (page % 64);
 }
 
 void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len)
@@ -403,7 +422,7 @@ void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len)
     if (!region || region->read_only)
         return NULL;
     if (region->dirty && len > 0)
-        mark_dirty(region, gpa.v - region->gpa.v, len);
+        mark(region->dirty, gpa.v - region->gpa.v, len);
     return region->hva + (gpa.v - region->gpa.v);
 }
 
@@ -424,6 +443,22 @@ static const struct mem_region *find_memory(const struct mem *mem, const uint8_t
         if (mem->device[i].plugged && holds(&mem->device[i], at, len))
             return &mem->device[i];
     return NULL;
+}
+
+/* `offset` bytes into the region. */
+static void mark_gone(const struct mem_region *region, uint64_t offset, uint64_t len)
+{
+    uint64_t *bitmap = region->dirty ? region->dirty : region->gone;
+
+    if (bitmap && len > 0)
+        mark(bitmap, offset, len);
+}
+
+void mem_mark_gone(const struct mem *mem, gpa_t gpa, uint64_t len)
+{
+    for (unsigned i = 0; i < mem->device_count; i++)
+        if (contains(&mem->device[i], gpa, len))
+            mark_gone(&mem->device[i], gpa.v - mem->device[i].gpa.v, len);
 }
 
 /* Fresh memory in place of a file's: without it the pages would come back as the file has them. */
@@ -456,12 +491,18 @@ int mem_discard(const struct mem *mem, void *at, uint64_t len)
     const struct mem_region *region = find_memory(mem, at, len);
     uint64_t page = mem->pages == MEM_PAGES_HUGETLB_2M ? HUGE_PAGE : PAGE_SIZE;
     uint64_t skip = align_up((uintptr_t)at, page) - (uintptr_t)at;
+    uint8_t *from = (uint8_t *)at + skip;
+    int rc;
 
     if (!region)
         return -EACCES;
     if (skip >= len || len - skip < page)
         return 0;
-    return discard(region->backing, (uint8_t *)at + skip, align_down(len - skip, page));
+    len = align_down(len - skip, page);
+    rc = discard(region->backing, from, len);
+    if (rc == 0)
+        mark_gone(region, (uint64_t)(from - region->hva), len);
+    return rc;
 }
 
 /* ---- copies ---------------------------------------------------------------------------------- */

@@ -61,6 +61,9 @@ struct mem_region {
     uint8_t *hva;
     enum mem_backing backing; /* of RAM, and of memory that can be plugged */
     uint64_t *dirty; /* a bit a page written by the monitor; NULL while writes are not tracked */
+    uint64_t *taken; /* as long: those that are on their way into a snapshot (dirty.h) */
+    uint64_t *gone;  /* of a file's copy that is not tracked: a bit a page that was given back, so
+                        that it is no longer what the file has; NULL elsewhere */
 
     /* Of devices' regions only; RAM has neither. */
     bool read_only;          /* for the guest and for devices */
@@ -128,7 +131,7 @@ gpa_t mem_device_base(const struct mem *mem, uint64_t alignment);
 
 /*
  * Adds a device's region, before the VM is made; the mapping behind it stays the device's. Memory
- * that can be plugged (`plugged` is set) gets a dirty bitmap where RAM has one; a file needs none,
+ * that can be plugged (`plugged` is set) gets the bitmaps that RAM has; a file needs none,
  * it is its own copy. -ENOSPC without room, or where it would end beyond any physical address;
  * -ENOMEM.
  */
@@ -148,6 +151,10 @@ const void *mem_readable(const struct mem *mem, gpa_t gpa, uint64_t len) __must_
 /* The same for writing; marks every page of the range dirty. NULL also where the region is
  * read-only. */
 void *mem_writable(struct mem *mem, gpa_t gpa, uint64_t len) __must_check;
+
+/* The pages of a device's range hold zeros from now on without having been written to, as blocks do
+ * that are unplugged, and those that are not plugged at a load. */
+void mem_mark_gone(const struct mem *mem, gpa_t gpa, uint64_t len);
 
 /*
  * Gives the pages of [at, at+len) back to the host: they read as zeroes until they are written to
