@@ -23,6 +23,7 @@
 #include <linux/aio_abi.h>
 #include <linux/vm_sockets.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -41,6 +42,8 @@
 #define STREAM_CHUNK 65536L
 #define ROUND_TRIPS  800
 #define UDP_PACKETS  4000
+
+#define TOUCH_MIB_MAX 16
 
 #define HOST_ADDRESS  "172.16.0.1"
 #define GUEST_ADDRESS "172.16.0.2"
@@ -346,6 +349,22 @@ static void vsock_source(int fd)
     }
 }
 
+/* Writes to every page of so many MiB of its own, and says when it has. */
+static void vsock_touch(int fd)
+{
+    static char *area;
+    unsigned char mib;
+
+    if (!area)
+        area = mmap(NULL, TOUCH_MIB_MAX * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                    -1, 0);
+    if (area == MAP_FAILED || read(fd, &mib, 1) != 1 || mib > TOUCH_MIB_MAX)
+        return;
+    for (long at = 0; at < mib * MIB; at += 4096)
+        area[at]++;
+    (void)!write(fd, "k", 1);
+}
+
 static void bench_vsock(void)
 {
     struct sockaddr_vm address = {
@@ -368,6 +387,8 @@ static void bench_vsock(void)
                 vsock_sink(fd);
             else if (wish == 'r')
                 vsock_source(fd);
+            else if (wish == 't')
+                vsock_touch(fd);
         }
         close(fd);
     }

@@ -15,8 +15,10 @@ import table
 from rows_api import row_api
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
+from rows_clones import row_clones
 from rows_memory import row_binary, row_devices, row_memory
 from rows_net import row_net
+from rows_snapshot import row_snapshot
 from rows_vsock import row_vsock
 from rows_wire import row_wire
 
@@ -29,6 +31,8 @@ ROWS = {
     "net": row_net,
     "vsock": row_vsock,
     "wire": row_wire,
+    "snapshot": row_snapshot,
+    "clones": row_clones,
     "api": row_api,
     "memory": row_memory,
     "devices": row_devices,

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots of a Linux guest, in the lab."""
+
+import statistics
+
+from common import Row, fail, guest, lab, recorded, say
+
+WHERE = "lab, instruction clock"
+
+
+def snapshot_files():
+    kernel, init, bench = guest("kernel-reference"), guest("init"), guest("bench")
+    return [f"{kernel}/vmlinux", f"{init}/bench-init.cpio", f"{bench}:/root/bench"]
+
+
+def column(out, section, word, index=0):
+    """The median of a number of the lines of snaptime that begin with this word."""
+    values = [float(line.split()[1 + index]) for line in out[section] if line.split()[:1] == [word]]
+    if not values:
+        fail(f"no '{word}' in the snapshot figures of {section}:\n" + "\n".join(out[section]))
+    return statistics.median(values)
+
+
+def row_snapshot(_, __):
+    say("snapshot: created and loaded in the lab, on its instruction clock")
+    out = lab("lab-snapshot.sh", snapshot_files(), "--icount")
+
+    def row(figure, word, key, reach, index=0, note="", **peers):
+        peers |= ({"Firecracker": column(out, "firecracker", word, index)} if "firecracker" in out
+                  else recorded(key))
+        return Row(figure, WHERE, column(out, "mayfly", word, index), "virtual ms", reach, peers, note,
+                   "ci/bench --only snapshot")
+
+    warm = column(out, "mayfly", "warm")
+    return [row("load call to the guest's answer over vsock, waiting process, 128 MiB", "waiting",
+                "load answer", 1.6, 1, f"the call takes {column(out, 'mayfly', 'waiting'):.2f} of it"),
+            row("the next connection after it", "waiting", "load warm", 1.3 * warm, 2,
+                "the floor is the same of the guest before its snapshot", floor=warm),
+            row("exec, load, to that answer", "fresh", "exec answer", 3.4, 1),
+            row("full snapshot of a 128 MiB guest, the create call", "full", "full", 65)]
