@@ -16,10 +16,15 @@
 #include "vmm/version.h"
 
 struct api {
-    struct loop *loop; /* these four are borrowed */
+    struct loop *loop; /* these are borrowed */
     struct machine *machine;
     struct mmds_store *mmds;
-    const char *id; /* --id */
+    const char *id;     /* --id */
+    size_t payload_max; /* bytes of a request's body */
+
+    /* The rest of the process's life, with the lock held, when everything has been made: the
+     * program's, and what a forked child ends in. `server` NULL = no API. Never returns. */
+    void (*live)(struct api *api, struct api_server *server);
 
     struct mmds_http mmds_http; /* what guests get of the store, as PUT /mmds/config says */
 
@@ -135,6 +140,8 @@ call_act act_snapshot_load;
 call_release release_snapshot_load;
 
 /* snapshots/fork.c */
+call_check check_snapshot_fork;
+call_act act_snapshot_fork;
 call_release release_snapshot_fork;
 
 /* mmds_requests.c */

@@ -362,6 +362,23 @@ int metrics_open(const char *path, const char *id, const char *properties, struc
     return 0;
 }
 
+bool metrics_have_file(void)
+{
+    return file >= 0;
+}
+
+int metrics_inherit(const char *path, const char *id, struct err *e)
+{
+    char *properties = state.properties;
+
+    file = -1;
+    if (!state.id)
+        id = NULL;
+    memset(&metrics, 0, sizeof(metrics));
+    memset(&state, 0, sizeof(state));
+    return path ? metrics_open(path, id, properties, e) : 0;
+}
+
 void metrics_start(struct loop *loop, struct machine *machine)
 {
     state.loop = loop;

@@ -92,6 +92,7 @@ const struct route routes[] = {
                                 .check = check_snapshot_load, .act = act_snapshot_load,
                                 .release = release_snapshot_load, ERROR("Load snapshot error")},
     {PUT, AT("snapshot", "fork"),     AFTER_START, BODY(snapshot_fork),
+                                .check = check_snapshot_fork, .act = act_snapshot_fork,
                                 .release = release_snapshot_fork, ERROR("Fork error")},
 
     {PATCH, AT("drives"),         AFTER_START, WITH_ID, BODY(drive_patch),

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_LENGTH_MAX 64
-
 enum kind { FLAG, TEXT, SIZE, MICROSECONDS };
 
 struct option {
@@ -234,23 +232,6 @@ static int read_numbers(struct args *args, struct err *e)
     return 0;
 }
 
-static int check_id(const char *id, struct err *e)
-{
-    size_t len = strlen(id), bad_len;
-    ptrdiff_t bad;
-
-    if (len < 1 || len > ID_LENGTH_MAX)
-        return err_set(e, -EINVAL,
-                       "Error: --id takes 1 to %u letters, digits and hyphens, not %zu bytes.",
-                       ID_LENGTH_MAX, len);
-    bad = name_first_odd(id, '-', &bad_len);
-    if (bad >= 0)
-        return err_set(e, -EINVAL,
-                       "Error: --id takes letters, digits and hyphens, not `%.*s` (at %td).",
-                       (int)bad_len, id + bad, bad);
-    return 0;
-}
-
 int args_parse(struct args *args, int argc, char **argv, struct err *e)
 {
     int ret;
@@ -275,7 +256,7 @@ int args_parse(struct args *args, int argc, char **argv, struct err *e)
         args->api_sock = ARGS_DEFAULT_API_SOCK;
     if (!args->id)
         args->id = ARGS_DEFAULT_ID;
-    return ret ? ret : check_id(args->id, e);
+    return ret ? ret : instance_id_check(args->id, "Error: --id", e);
 }
 
 /* One line: the option, its value, and what it does from the same column on. */

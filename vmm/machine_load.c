@@ -228,6 +228,21 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
     return 0;
 }
 
+int machine_load_state(struct machine *machine, const struct machine_load *load, const void *bytes,
+                       size_t len, struct err *e)
+{
+    struct loading l = {.load = load};
+    int rc = state_reader_begin(&l.reader, bytes, len, e);
+
+    if (rc == 0)
+        rc = read_identity(machine, &l, e);
+    if (rc == 0)
+        rc = saved_devices_check(l.reader, &load->overrides, e);
+    if (rc == 0)
+        rc = saved_devices_read(&machine->devices, &load->overrides, &l.reader, e);
+    return rc ? rc : machine_rebuild(machine, load_states, &l, e);
+}
+
 int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
 {
     struct loading l = {.load = load};

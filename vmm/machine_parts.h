@@ -80,6 +80,17 @@ int machine_rebuild(struct machine *machine,
                     int (*load)(struct machine *machine, void *arg, struct err *e), void *arg,
                     struct err *e) __must_check;
 
+/* The state file's bytes of a paused machine into a buffer, without any file (machine_save.c). */
+int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t *len,
+                       struct err *e) __must_check;
+
+/*
+ * What machine_load makes of such bytes, for a machine that has its memory already
+ * (machine_load.c). The same errors; of `load` the files and the backend are not looked at.
+ */
+int machine_load_state(struct machine *machine, const struct machine_load *load, const void *bytes,
+                       size_t len, struct err *e) __must_check;
+
 /* Gives the guest our standard input, if it is to have it. */
 void machine_take_console(struct machine *machine);
 

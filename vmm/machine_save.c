@@ -78,6 +78,15 @@ static int write_state(struct machine *machine, struct state_writer *w, size_t *
     return state_writer_end(w, len, e);
 }
 
+int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t *len,
+                       struct err *e)
+{
+    struct state_writer w;
+
+    state_writer_begin(&w, bytes, room);
+    return write_state(machine, &w, len, e);
+}
+
 static int check_can_save(const struct machine *machine, struct err *e)
 {
     struct hotplug_status status = {0};

@@ -299,10 +299,29 @@ static void create_parts(struct api *api, const struct args *args, int listener,
         fail(e);
     if (listener < 0)
         return;
-    if (api_server_create(server, api->loop, listener, payload_limit(args), routes_handle, api, e))
+    if (api_server_create(server, api->loop, listener, api->payload_max, routes_handle, api, e))
         fail(e);
     starting_at = NULL;
     timeline_stamp(TIMELINE_API);
+}
+
+/* As api.h says; the lock is held. */
+static _Noreturn void live(struct api *api, struct api_server *server)
+{
+    int code;
+
+    loop_unlock(api->loop);
+
+    loop_run(api->loop);
+
+    loop_lock(api->loop);
+    if (server)
+        api_server_flush(server);
+    code = machine_exit_code(api->machine);
+    log_info("Vmm is stopping.");
+    (void)metrics_flush(NULL); /* counted */
+    loop_abandon(api->loop);
+    leave(code, NULL);
 }
 
 int main(int argc, char **argv)
@@ -313,7 +332,7 @@ int main(int argc, char **argv)
     struct api_server *server = NULL;
     char *config;
     size_t config_len;
-    int listener, code;
+    int listener;
 
     timeline_stamp(TIMELINE_EXEC);
     prctl(PR_SET_NAME, "firecracker");
@@ -326,6 +345,8 @@ int main(int argc, char **argv)
         fail(&e);
     }
     api.id = args.id;
+    api.payload_max = payload_limit(&args);
+    api.live = live;
     config = load(args.config_file, &config_len, &e);
     listener = open_for_clients(&api, &args, &e);
     /* Before the log's first line, which may be one too many for RLIMIT_FSIZE. */
@@ -338,16 +359,5 @@ int main(int argc, char **argv)
     if (config && config_file_run(&api, args.config_file, config, config_len, &e))
         fail(&e);
     free(config);
-    loop_unlock(api.loop);
-
-    loop_run(api.loop);
-
-    loop_lock(api.loop);
-    if (server)
-        api_server_flush(server);
-    code = machine_exit_code(api.machine);
-    log_info("Vmm is stopping.");
-    (void)metrics_flush(NULL); /* counted */
-    loop_abandon(api.loop);
-    leave(code, NULL);
+    live(&api, server);
 }

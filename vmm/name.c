@@ -5,6 +5,7 @@
 #include "vmm/base/utf8.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 
 /* Ranges of characters outside ASCII that are neither letters nor digits. */
@@ -49,4 +50,19 @@ ptrdiff_t name_first_odd(const char *name, char also, size_t *len)
         return s - name;
     }
     return -1;
+}
+
+int instance_id_check(const char *id, const char *what, struct err *e)
+{
+    size_t len = strlen(id), bad_len;
+    ptrdiff_t bad;
+
+    if (len < 1 || len > INSTANCE_ID_MAX)
+        return err_set(e, -EINVAL, "%s takes 1 to %d letters, digits and hyphens, not %zu bytes.",
+                       what, INSTANCE_ID_MAX, len);
+    bad = name_first_odd(id, '-', &bad_len);
+    if (bad >= 0)
+        return err_set(e, -EINVAL, "%s takes letters, digits and hyphens, not `%.*s` (at %td).",
+                       what, (int)bad_len, id + bad, bad);
+    return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef MAYFLY_VMM_NAME_H
 #define MAYFLY_VMM_NAME_H
 
-#include "vmm/base/util.h"
+#include "vmm/base/err.h"
 
 /*
  * The first character of the UTF-8 string that is neither a letter, nor a digit, nor the ASCII
@@ -12,5 +12,11 @@
  * Unicode, which is exact for the scripts and approximate among symbols.
  */
 ptrdiff_t name_first_odd(const char *name, char also, size_t *len);
+
+#define INSTANCE_ID_MAX 64
+
+/* Whether `id` can be an instance's: 1 to 64 letters, digits and hyphens. -EINVAL with a sentence
+ * about `what`. */
+int instance_id_check(const char *id, const char *what, struct err *e) __must_check;
 
 #endif

@@ -117,6 +117,16 @@ GUEST(guest_nobody, "mov $0x999, %dx\n in %dx, %al\n movzbl %al, %ebx\n" PUT("0x
                                          "mov $0xc0000000, %eax\n mov (%rax), %ebx\n" PUT("0x6d")
                                              HEX("8", "0x0a") SAY_M HALT HEX_ROUTINE)
 
+/* The pages begin at 2 MiB; ebp has the count. */
+GUEST(guest_pace, "xor %ebp, %ebp\n"
+                  "1: mov $0x200000, %edi\n mov $64, %esi\n"
+                  "2: cmp %ebp, (%rdi)\n je 3f\n" PUT(
+                      "0x58") "3: lea 1(%rbp), %eax\n mov %eax, (%rdi)\n"
+                              "add $4096, %rdi\n dec %esi\n jnz 2b\n"
+                              "inc %ebp\n mov %ebp, %ebx\n" HEX(
+                                  "8", "0x0a") "mov $2000, %ecx\n 4: dec %ecx\n jnz 4b\n"
+                                               "jmp 1b\n" HEX_ROUTINE)
+
 static const struct {
     const char *name, *start, *end;
 } guests[BARE_GUESTS] = {
@@ -132,6 +142,7 @@ static const struct {
     [BARE_E820] = {"e820", guest_e820, guest_e820_end},
     [BARE_CMDLINE] = {"cmdline", guest_cmdline, guest_cmdline_end},
     [BARE_COUNT] = {"count", guest_count, guest_count_end},
+    [BARE_PACE] = {"pace", guest_pace, guest_pace_end},
     [BARE_NOBODY] = {"nobody", guest_nobody, guest_nobody_end},
 };
 

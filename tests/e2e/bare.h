@@ -21,6 +21,8 @@ enum bare_guest {
     BARE_NOBODY,  /* "port " and what an unclaimed port gives, "mmio " and an unclaimed address,
                      "M\n" */
     BARE_COUNT,   /* "M\n", then for every byte it is sent the next letter, from 'a' on */
+    BARE_PACE,    /* counts for ever, in a register and in each of 64 pages of memory, and tells
+                     it: eight hexadecimal digits and "\n"; "X" where the two differ */
     BARE_GUESTS
 };
 

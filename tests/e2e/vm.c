@@ -99,6 +99,15 @@ struct vm *vm_launch(const struct process_spec *command, const char *socket)
     return vm;
 }
 
+struct vm *vm_adopt(const char *socket)
+{
+    struct vm *vm = take_vm();
+    vm->monitor.socket = strdup(socket);
+    vm->monitor.process = (struct process){
+        .pidfd = -1, .in = -1, .out = -1, .err = -1, .terminal = -1, .slave = -1, .ended = true};
+    return vm;
+}
+
 /* Sends a request that must be answered; returns the status, with the body in `a`. */
 static int call(struct vm *vm, struct api_answer *a, const char *method, const char *path,
                 const char *body)
@@ -142,16 +151,26 @@ void vm_patch(struct vm *vm, const char *path, const char *body, ...)
     va_end(list);
 }
 
-json_t *vm_get(struct vm *vm, const char *path)
+static json_t *must_be_200(struct vm *vm, const char *method, const char *path, const char *body)
 {
     struct api_answer a;
-    if (call(vm, &a, "GET", path, NULL) != 200)
-        FAIL("GET %s: answered %d %s", path, a.status, text_str(&a.body));
+    if (call(vm, &a, method, path, body) != 200)
+        FAIL("%s %s: answered %d %s", method, path, a.status, text_str(&a.body));
     json_t *json = json_loads(text_str(&a.body), JSON_DECODE_ANY, NULL);
     if (!json)
-        FAIL("GET %s: not JSON: %s", path, text_str(&a.body));
+        FAIL("%s %s: not JSON: %s", method, path, text_str(&a.body));
     api_answer_free(&a);
     return json;
+}
+
+json_t *vm_get(struct vm *vm, const char *path)
+{
+    return must_be_200(vm, "GET", path, NULL);
+}
+
+json_t *vm_put_answered(struct vm *vm, const char *path, const char *body)
+{
+    return must_be_200(vm, "PUT", path, body);
 }
 
 void vm_refused(struct vm *vm, const char *method, const char *path, const char *part,

@@ -25,12 +25,17 @@ struct vm *vm_spawn(struct monitor_spec spec);
  */
 struct vm *vm_launch(const struct process_spec *command, const char *socket);
 
+/* A monitor that listens at `socket` and is no child of ours: requests only. */
+struct vm *vm_adopt(const char *socket);
+
 /* PUT, PATCH or GET that must succeed. Bodies are printf formats. */
 void vm_put(struct vm *vm, const char *path, const char *body, ...)
     __attribute__((format(printf, 3, 4)));
 void vm_patch(struct vm *vm, const char *path, const char *body, ...)
     __attribute__((format(printf, 3, 4)));
 json_t *vm_get(struct vm *vm, const char *path);
+/* PUT that must be answered 200: what with. */
+json_t *vm_put_answered(struct vm *vm, const char *path, const char *body);
 
 /* A request that must be answered 400 with a fault message that contains `part`. */
 void vm_refused(struct vm *vm, const char *method, const char *path, const char *part,

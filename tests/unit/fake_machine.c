@@ -192,3 +192,28 @@ int machine_exit_code(const struct machine *machine)
 {
     return machine->exit_code;
 }
+
+int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t *pid,
+                 struct err *e)
+{
+    if (refuse(machine, e))
+        return e->code;
+    machine->forks++;
+    for (unsigned i = 0; i < fork->count; i++)
+        pid[i] = (pid_t)(100 + i);
+    return 0;
+}
+
+/* What only a child does. */
+void fork_let_go(const struct inheritance *of, const int *keep, unsigned count)
+{
+    (void)of, (void)keep, (void)count;
+    abort();
+}
+
+int machine_inherit(struct machine *machine, const struct inheritance *of,
+                    const struct saved_overrides *overrides, struct err *e)
+{
+    (void)machine, (void)of, (void)overrides, (void)e;
+    abort();
+}

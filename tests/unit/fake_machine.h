@@ -6,7 +6,7 @@
 #ifndef MAYFLY_TESTS_UNIT_FAKE_MACHINE_H
 #define MAYFLY_TESTS_UNIT_FAKE_MACHINE_H
 
-#include "vmm/machine.h"
+#include "vmm/machine_fork.h"
 
 struct machine {
     struct virtio_env env;
@@ -16,7 +16,7 @@ struct machine {
     struct cpu_template *cpu_template;
     struct devices devices;
     char *serial_path;
-    unsigned saves, loads;
+    unsigned saves, loads, forks;
     char *state_path, *mem_path; /* of the last save or load */
     struct machine_load load;    /* the last one, without what it points to */
     unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;

@@ -26,7 +26,8 @@ static struct {
     pthread_mutex_t lock;
     int fd;
     bool may_block; /* standard output, shared with others: asked by poll before each write */
-    time_t second;  /* whose text is in `time`: it costs more than the rest of a line's head */
+    bool has_path;
+    time_t second; /* whose text is in `time`: it costs more than the rest of a line's head */
     char time[sizeof("2026-11-24T18:23:44")];
     char id[65];
     char module[256];
@@ -108,8 +109,21 @@ int log_set_path(const char *path, struct err *e)
         close(logger.fd);
     logger.fd = fd;
     logger.may_block = may_block(fd);
+    logger.has_path = path != NULL;
     pthread_mutex_unlock(&logger.lock);
     return 0;
+}
+
+bool log_has_path(void)
+{
+    return logger.has_path;
+}
+
+void log_forget_path(void)
+{
+    logger.fd = STDOUT_FILENO;
+    logger.may_block = true;
+    logger.has_path = false;
 }
 
 void log_set_thread(const char *name)

@@ -43,6 +43,13 @@ void log_set_options(const struct log_options *options);
  */
 int log_set_path(const char *path, struct err *e) __must_check;
 
+/* Whether it goes to a path of its own rather than to standard output. */
+bool log_has_path(void);
+
+/* In a forked child: the log is standard output's again, until log_set_path says otherwise; what
+ * the parent had opened is not closed. */
+void log_forget_path(void);
+
 /* The calling thread's name in the brackets: "main" until set; a string that outlives
  * the thread. */
 void log_set_thread(const char *name);

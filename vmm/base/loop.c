@@ -152,6 +152,14 @@ void loop_destroy(struct loop *loop)
     free(loop);
 }
 
+void loop_forget(struct loop *loop)
+{
+    /* Unmaps and closes: what the ring holds ends with its last reference, which is not ours. */
+    io_uring_queue_exit(&loop->ring);
+    close(loop->wake_fd);
+    free(loop);
+}
+
 void loop_lock(struct loop *loop)
 {
     pthread_mutex_lock(&loop->lock);

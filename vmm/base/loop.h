@@ -59,6 +59,13 @@ int loop_create(struct loop **loop, struct err *e) __must_check;
 /* After loop_run; what is still in the ring ends without a completion. NULL is accepted. */
 void loop_destroy(struct loop *loop);
 
+/*
+ * For a forked child: lets go of its parent's ring, whose operations go on as if there were no
+ * child. Everything that was in flight is the parent's; nothing of it is called here. No thread but
+ * the caller.
+ */
+void loop_forget(struct loop *loop);
+
 /* The machine lock. A leaf of nothing: only the log's lock is taken inside it. */
 void loop_lock(struct loop *loop);
 void loop_unlock(struct loop *loop);

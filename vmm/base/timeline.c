@@ -42,6 +42,13 @@ void timeline_forget(enum timeline_stage first)
         stamp[i] = 0;
 }
 
+void timeline_restart(void)
+{
+    timeline_forget(TIMELINE_EXEC);
+    guest_count = 0;
+    timeline_stamp(TIMELINE_EXEC);
+}
+
 uint64_t timeline_ns(enum timeline_stage stage)
 {
     return stamp[stage];

@@ -12,7 +12,7 @@
 #include "vmm/base/util.h"
 
 enum timeline_stage {
-    TIMELINE_EXEC,      /* main() entered */
+    TIMELINE_EXEC,      /* main() entered, or the process forked */
     TIMELINE_API,       /* the API socket listens (absent with --no-api) */
     TIMELINE_CONFIG,    /* the start was asked for: configuration is complete */
     TIMELINE_VM,        /* VM, irqchip and vCPUs exist */
@@ -41,6 +41,9 @@ const struct timeline_guest *timeline_guest(unsigned index);
 
 /* Forgets a stage and all that follow it: a start that failed may be tried again. */
 void timeline_forget(enum timeline_stage first);
+
+/* In a forked child: its own begins now, as if by exec. */
+void timeline_restart(void);
 
 /* CLOCK_MONOTONIC ns of the stage, 0 = not reached. */
 uint64_t timeline_ns(enum timeline_stage stage);

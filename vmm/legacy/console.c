@@ -42,3 +42,8 @@ void console_restore(void)
     tcsetattr(saved_fd, TCSANOW, &saved);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
+
+void console_forget(void)
+{
+    raw = 0;
+}

@@ -19,4 +19,7 @@ void console_enter_raw(int fd);
  * handlers too. */
 void console_restore(void);
 
+/* In a forked child: the terminal is the parent's to restore. */
+void console_forget(void);
+
 #endif

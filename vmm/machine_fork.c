@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine_fork.c: see machine_fork.h. */
+#include "vmm/machine_fork.h"
+
+#include "vmm/base/timeline.h"
+#include "vmm/legacy/console.h"
+#include "vmm/saved_machine.h"
+#include "vmm/snapshot/state_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <sys/mman.h>
+
+/* How long a child may take to be ready: it makes a VM, which takes milliseconds. */
+#define READY_LIMIT_NS (30 * NSEC_PER_SEC)
+
+/* ---- what cannot be forked ------------------------------------------------------------------- */
+
+static int check_drives(const struct devices *devices, struct err *e)
+{
+    for (unsigned i = 0; i < devices->drive_count; i++) {
+        const struct drive *drive = &devices->drive[i];
+
+        if (drive->vhost)
+            return err_set(e, -ENOTSUP,
+                           "The drive %s is served by another process, which shares the memory: "
+                           "such a guest cannot be forked.",
+                           drive_id(drive));
+        if (!blk_config(drive->blk)->read_only)
+            return err_set(e, -ENOTSUP,
+                           "The drive %s is writable and has no overlay: parent and child would "
+                           "both write to %s.",
+                           drive_id(drive), blk_config(drive->blk)->path);
+    }
+    return 0;
+}
+
+static int check_memory(const struct machine *machine, struct err *e)
+{
+    const struct devices *devices = &machine->devices;
+    struct hotplug_status status = {0};
+
+    for (unsigned i = 0; i < devices->pmem_count; i++) {
+        const struct pmem_config *pmem = pmem_config(devices->pmem[i]);
+
+        if (!pmem->read_only)
+            return err_set(e, -ENOTSUP,
+                           "The persistent memory %s is writable: parent and child would both "
+                           "write to %s.",
+                           pmem->id, pmem->path);
+    }
+    if (devices->hotplug)
+        hotplug_status(devices->hotplug, &status);
+    if (status.plugged_size_mib > 0)
+        return err_set(e, -ENOTSUP,
+                       "Memory has been plugged into the guest: unplug it before a fork.");
+    return 0;
+}
+
+/*
+ * Each page of the pool that parent or child writes to next wants another one, and where there is
+ * none the child would be killed. Asked by a reservation, which is given back at once.
+ */
+static int check_pool(const struct mem *mem, unsigned children, struct err *e)
+{
+    uint64_t size = align_up(mem_size(mem), 2 * MIB) * children;
+    void *probe;
+
+    if (mem->pages != MEM_PAGES_HUGETLB_2M)
+        return 0;
+    probe = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+    if (probe == MAP_FAILED)
+        return err_set(e, -ENOMEM,
+                       "The host has not the %llu free huge pages of 2 MiB that parent and "
+                       "children may want (see the sysctl vm.nr_hugepages).",
+                       (unsigned long long)(size / (2 * MIB)));
+    munmap(probe, size);
+    return 0;
+}
+
+static int check_can_fork(const struct machine *machine, const struct machine_fork *fork,
+                          struct err *e)
+{
+    int rc;
+
+    if (machine->state != MACHINE_RUNNING && machine->state != MACHINE_PAUSED)
+        return err_set(e, -EBUSY, "The guest does not run.");
+    if (fork->count == 0 || fork->count > FORK_CHILDREN_MAX)
+        return err_set(e, -EINVAL, "A fork makes 1 to %d children, not %u.", FORK_CHILDREN_MAX,
+                       fork->count);
+    rc = check_drives(&machine->devices, e);
+    if (rc == 0)
+        rc = check_memory(machine, e);
+    return rc ? rc : check_pool(&machine->mem, fork->count, e);
+}
+
+/* ---- the parent ------------------------------------------------------------------------------ */
+
+/* A fork under way. */
+struct forking {
+    struct loop_timer timer;
+    bool too_late;
+    unsigned born;
+    struct child *child[FORK_CHILDREN_MAX];
+    pid_t pid[FORK_CHILDREN_MAX];
+};
+
+static int give_birth(struct machine *machine, const struct machine_fork *fork,
+                      struct forking *forking, const struct inheritance *of, struct err *e)
+{
+    for (unsigned i = 0; i < fork->count; i++) {
+        struct inheritance own = *of;
+        pid_t pid = child_fork(&own.self, machine->loop, fork->place[i].cgroup, e);
+
+        if (pid < 0)
+            return err_prefix(e, "%s: ", fork->place[i].name);
+        if (pid == 0) {
+            fork->become(fork->owner, i, &own);
+            BUG_ON(true); /* it never returns */
+        }
+        forking->child[i] = own.self;
+        forking->pid[i] = pid;
+        forking->born++;
+    }
+    return 0;
+}
+
+/* Between pause and resume: the guest of a running machine stands still meanwhile. */
+static int fork_paused(struct machine *machine, const struct machine_fork *fork,
+                       struct forking *forking, struct err *e)
+{
+    bool ran = machine->state == MACHINE_RUNNING;
+    struct inheritance of = {.parent = machine};
+    void *state;
+    int rc = machine_pause(machine, e);
+
+    if (rc == 0 && machine->state != MACHINE_PAUSED)
+        rc = err_set(e, -EBUSY, "The guest has ended.");
+    if (rc)
+        return rc;
+    state = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    of.state = state;
+    if (state == MAP_FAILED)
+        rc = err_set(e, -errno, "Cannot save the machine's state: %s", err_os(-errno));
+    else
+        rc = machine_save_state(machine, state, STATE_FILE_MAX, &of.state_len, e);
+    if (rc == 0)
+        rc = give_birth(machine, fork, forking, &of, e);
+    if (ran) {
+        struct err ignored;
+
+        BUG_ON(machine_resume(machine, &ignored)); /* it is paused: nothing can be in the way */
+    }
+    if (state != MAP_FAILED)
+        munmap(state, STATE_FILE_MAX);
+    return rc;
+}
+
+static void timer_done(struct op *op, int res, bool more)
+{
+    struct forking *forking = container_of(op, struct forking, timer.op);
+
+    (void)more;
+    forking->timer.armed = false;
+    forking->too_late = res != -ECANCELED;
+}
+
+static bool all_are_heard(void *arg)
+{
+    const struct forking *forking = arg;
+    unsigned heard = 0;
+
+    for (unsigned i = 0; i < forking->born; i++)
+        heard += child_is_heard(forking->child[i]);
+    return heard == forking->born || forking->too_late;
+}
+
+static bool timer_is_over(void *arg)
+{
+    return !((struct forking *)arg)->timer.armed;
+}
+
+static int hear_all(struct machine *machine, const struct machine_fork *fork,
+                    struct forking *forking, struct err *e)
+{
+    forking->timer.op.done = timer_done;
+    loop_timer_start(machine->loop, &forking->timer, READY_LIMIT_NS);
+    loop_wait(machine->loop, all_are_heard, forking);
+    if (forking->timer.armed)
+        loop_cancel(machine->loop, &forking->timer.op);
+    loop_wait(machine->loop, timer_is_over, forking);
+    for (unsigned i = 0; i < forking->born; i++) {
+        if (!child_is_heard(forking->child[i]))
+            return err_set(e, -ETIMEDOUT, "%s: it was not ready in time.", fork->place[i].name);
+        if (child_word(forking->child[i], e))
+            return err_prefix(e, "%s: ", fork->place[i].name);
+    }
+    return 0;
+}
+
+int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t *pid,
+                 struct err *e)
+{
+    struct forking *forking;
+    int rc = check_can_fork(machine, fork, e);
+
+    if (rc)
+        return rc;
+    forking = calloc(1, sizeof(*forking));
+    if (!forking)
+        return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    rc = fork_paused(machine, fork, forking, e);
+    if (rc == 0)
+        rc = hear_all(machine, fork, forking, e);
+    for (unsigned i = 0; i < forking->born; i++) {
+        pid[i] = forking->pid[i];
+        if (rc)
+            child_dismiss(forking->child[i]);
+        else
+            child_let_go(forking->child[i]);
+    }
+    free(forking);
+    return rc;
+}
+
+/* ---- the child ------------------------------------------------------------------------------- */
+
+void fork_let_go(const struct inheritance *of, const int *keep, unsigned count)
+{
+    struct machine *parent = of->parent;
+
+    /* Mappings of the parent's VM would keep it alive behind the parent's end. */
+    vcpus_destroy(&parent->vcpus);
+    if (parent->registers)
+        munmap(parent->registers, parent->registers_size);
+    for (unsigned i = 0; i < parent->devices.pmem_count; i++)
+        pmem_unmap(parent->devices.pmem[i]);
+    if (parent->devices.hotplug)
+        hotplug_unmap(parent->devices.hotplug);
+    console_forget();
+    loop_forget(parent->loop);
+    child_close_others(of->self, keep, count);
+}
+
+/* What no state file has: it is the same guest on the same host. */
+static void take_over(struct machine *machine, struct machine *parent)
+{
+    machine->mem = parent->mem;
+    machine->mem.device_count = 0; /* pmem and plugged memory are mapped anew */
+    machine->options.boot_timer = parent->options.boot_timer;
+    machine->cpu_template = parent->cpu_template;
+}
+
+int machine_inherit(struct machine *machine, const struct inheritance *of,
+                    const struct saved_overrides *overrides, struct err *e)
+{
+    struct machine *parent = of->parent;
+    const struct machine_load load = {
+        .track_dirty = parent->config.track_dirty_pages,
+        .any_pages = true,
+        .overrides = *overrides,
+    };
+    int rc;
+
+    timeline_stamp(TIMELINE_CONFIG);
+    take_over(machine, parent);
+    rc = machine_load_state(machine, &load, of->state, of->state_len, e);
+    if (rc == 0)
+        machine->state = MACHINE_PAUSED;
+    return rc;
+}
