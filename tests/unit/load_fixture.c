@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load_fixture.c: see load_fixture.h. */
+#include "tests/unit/load_fixture.h"
+
+#include "tests/support/fake_kvm.h"
+#include "tests/support/fake_loop.h"
+#include "tests/support/files.h"
+#include "vmm/base/log.h"
+#include "vmm/machine_parts.h"
+#include "vmm/snapshot/whole_file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+
+static char *directory;
+
+static void add_file(const char *name, uint64_t size)
+{
+    BUG_ON(files_make_sparse(name, size));
+}
+
+void load_fixture_enter(uint64_t mem_size)
+{
+    directory = files_make_temporary("load");
+    BUG_ON(!directory || chdir(directory));
+    add_file("root.img", 64 * MIB);
+    add_file("data.img", MIB);
+    add_file("pmem.img", 2 * MIB);
+    add_file("mem", mem_size);
+    log_set_options(&(struct log_options){.level = LOG_OFF});
+}
+
+void load_fixture_leave(void)
+{
+    BUG_ON(chdir("/"));
+    files_remove_tree(directory);
+    free(directory);
+}
+
+/* Of the metadata service: nothing is there. */
+static char *no_answer(void *owner, const char *request, size_t len, size_t *answer_len)
+{
+    (void)owner;
+    (void)request;
+    (void)len;
+    *answer_len = 0;
+    return NULL;
+}
+
+int load_fixture_load(struct loaded *loaded, const void *bytes, size_t len, struct err *e)
+{
+    static const struct machine_options options = {0};
+    static const struct mmds_service service = {.answer = no_answer};
+    struct machine_load load = {
+        .files = {.state_path = "state", .mem_path = "mem"},
+        .any_pages = true,
+        .overrides = {.mmds = &service},
+    };
+
+    BUG_ON(files_write("state", bytes, len));
+    BUG_ON(loop_create(&loaded->loop, NULL));
+    BUG_ON(machine_create(&loaded->machine, loaded->loop, &options, NULL));
+    return machine_load(loaded->machine, &load, e);
+}
+
+int load_fixture_save(struct loaded *loaded, const char *path, struct err *e)
+{
+    const struct machine_save save = {
+        .files = {.state_path = path, .mem_path = "saved-mem"},
+        .type = SNAPSHOT_FULL,
+    };
+
+    return machine_save(loaded->machine, &save, e);
+}
+
+uint8_t *load_fixture_read(const char *path, size_t *len)
+{
+    uint8_t *bytes;
+
+    BUG_ON(whole_file_read(path, &bytes, len, NULL));
+    return bytes;
+}
+
+void load_fixture_end(struct loaded *loaded)
+{
+    struct machine *machine = loaded->machine;
+
+    for (unsigned i = 0; i < machine->slot_count; i++)
+        virtio_mmio_destroy(machine->slot[i].mmio);
+    machine->slot_count = 0;
+    vcpus_destroy(&machine->vcpus);
+    kvm_close(&machine->kvm);
+    if (machine->registers)
+        munmap(machine->registers, machine->registers_size);
+    for (unsigned i = 0; i < machine->devices.pmem_count; i++)
+        pmem_unmap(machine->devices.pmem[i]);
+    if (machine->devices.hotplug)
+        hotplug_unmap(machine->devices.hotplug);
+    mem_destroy(&machine->mem);
+    machine_destroy(machine);
+    loop_destroy(loaded->loop);
+    fake_kvm_forget();
+}
