@@ -2,6 +2,8 @@
 /* load_memory.c: see load_memory.h. */
 #include "vmm/load_memory.h"
 
+#include "vmm/snapshot/merge_mark.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -23,11 +25,13 @@ static int check_map(const struct mem *mem, const struct mem_map *map, struct er
 }
 
 /* Whoever writes into the file while we run from it asks for this lock first. */
-static int lock_file(struct file_lock *lock, int fd, struct err *e)
+static int lock_file(struct file_lock *lock, int fd, const char *path, struct err *e)
 {
     int rc = file_lock_share(lock, fd);
 
-    return rc ? err_set(e, rc, "The memory file is being written to by another process.") : 0;
+    if (rc)
+        return err_set(e, rc, "Another process is writing to the memory file %s.", path);
+    return merge_mark_check(path, fd, e);
 }
 
 /* Of the memory file, RAM and what follows. */
@@ -51,7 +55,7 @@ static int map_file(struct mem *mem, struct file_lock *lock, const char *path,
 
     if (fd < 0)
         return err_set(e, -errno, "Failed to load guest memory: %s", err_os(-errno));
-    rc = lock_file(lock, fd, e);
+    rc = lock_file(lock, fd, path, e);
     if (rc == 0)
         rc = check_size(fd, mem_map_size(map), e);
     if (rc == 0)

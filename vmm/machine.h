@@ -18,6 +18,7 @@
 #include "vmm/config.h"
 #include "vmm/devices.h"
 #include "vmm/saved_devices.h"
+#include "vmm/snapshot/snapshot_files.h"
 
 enum machine_state { MACHINE_NOT_STARTED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_STOPPED };
 
@@ -73,24 +74,17 @@ int machine_resume(struct machine *machine, struct err *e) __must_check;
 /* Sends Ctrl-Alt-Del through the keyboard controller. */
 void machine_ctrl_alt_del(struct machine *machine);
 
-/* Where a snapshot is, or goes. */
-struct snapshot_files {
-    const char *state_path, *mem_path;
-};
-
-/* What the memory file holds: all of RAM, or the pages written since the last snapshot. */
-enum snapshot_type { SNAPSHOT_DIFF, SNAPSHOT_FULL };
-
 struct machine_save {
     struct snapshot_files files;
     enum snapshot_type type;
+    bool lazy; /* the answer does not promise that the files are on the disk */
 };
 
 /*
- * Writes a snapshot of a paused machine, which may go on afterwards. Both files are complete and on
- * the disk before either takes its name, the memory first; after an error both are as they were,
- * unless it is the state's last rename that failed. A process that dies between the two renames
- * leaves the new memory beside the former state, which no load can tell.
+ * Writes a snapshot of a paused machine, which may go on afterwards; what is dirty begins anew.
+ * Whatever fails, and whenever the process dies, there is a complete snapshot at files, the former
+ * one or this; only a Diff that is merged into the memory file in place costs the former, and no
+ * load takes what it leaves (snapshot_files.h). After an error no page has been forgotten.
  */
 int machine_save(struct machine *machine, const struct machine_save *save,
                  struct err *e) __must_check;

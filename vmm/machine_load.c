@@ -243,16 +243,25 @@ int machine_load_state(struct machine *machine, const struct machine_load *load,
     return rc ? rc : machine_rebuild(machine, load_states, &l, e);
 }
 
+/* Of a memory file, the state that belongs to it, whatever a dying process left; else NULL. */
+static char *state_path_of(const struct machine_load *load)
+{
+    return load->backend == MEM_BACKEND_FILE ? snapshot_find_state(&load->files) : NULL;
+}
+
 int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
 {
     struct loading l = {.load = load};
+    char *state_path;
     uint8_t *bytes = NULL;
     size_t len = 0;
     int rc;
 
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
-    rc = whole_file_read(load->files.state_path, &bytes, &len, e);
+    state_path = state_path_of(load);
+    rc = whole_file_read(state_path ? state_path : load->files.state_path, &bytes, &len, e);
+    free(state_path);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: Failed to get snapshot state from "
                              "file: ");

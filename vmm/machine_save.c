@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* machine_save.c: a machine into a state file and a memory file. */
+#include "vmm/base/dirty.h"
 #include "vmm/saved_machine.h"
-#include "vmm/snapshot/mem_file.h"
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/vcpu_state.h"
 #include "vmm/snapshot/vm_state.h"
@@ -108,58 +108,47 @@ static int check_can_save(const struct machine *machine, struct err *e)
     return 0;
 }
 
-/* Both files beside the old ones, the memory complete. */
-static int write_files(const struct machine *machine, struct new_file *state, struct new_file *mem,
-                       const void *bytes, size_t len, struct err *e)
+/* Everything into `bytes` and the pages into `taken`, then both into the files. */
+static int save(struct machine *machine, struct snapshot_writer *files, void *bytes, struct err *e)
 {
-    int rc = mem_file_write(mem, &machine->mem, e);
-
-    if (rc == 0)
-        rc = new_file_write(state, bytes, len, 0, e);
-    if (rc == 0)
-        rc = new_file_sync(mem, e);
-    if (rc == 0)
-        rc = new_file_sync(state, e);
-    if (rc == 0)
-        rc = new_file_commit(mem, e);
-    return rc ? rc : new_file_commit(state, e);
-}
-
-static int open_files(const struct snapshot_files *files, struct new_file *state,
-                      struct new_file *mem, struct err *e)
-{
-    if (new_file_open(state, files->state_path, e))
-        return err_prefix(e, "Cannot perform open on the snapshot backing file: ");
-    if (strcmp(files->state_path, files->mem_path) == 0)
-        return err_set(e, -EINVAL, "The state and the memory cannot be one file.");
-    if (new_file_open(mem, files->mem_path, e))
-        return err_prefix(e, "Cannot perform open on the memory backing file: ");
-    return strcmp(state->path, mem->path) == 0
-               ? err_set(e, -EINVAL, "The state and the memory cannot be one file.")
-               : 0;
-}
-
-int machine_save(struct machine *machine, const struct machine_save *save, struct err *e)
-{
-    struct new_file state = {.fd = -1}, mem = {.fd = -1};
-    int rc = check_can_save(machine, e);
     struct state_writer w;
+    size_t len;
+    int rc;
+
+    state_writer_begin(&w, bytes, STATE_FILE_MAX);
+    rc = write_state(machine, &w, &len, e);
+    if (rc == 0)
+        rc = dirty_take(&machine->mem, &machine->kvm, e);
+    if (rc)
+        return err_prefix(e, "Cannot save the microVM state: ");
+    rc = snapshot_writer_run(files, bytes, len, e);
+    dirty_settle(&machine->mem, rc == 0);
+    return rc;
+}
+
+int machine_save(struct machine *machine, const struct machine_save *save_as, struct err *e)
+{
+    const struct snapshot_job job = {
+        .files = save_as->files,
+        .type = save_as->type,
+        .lazy = save_as->lazy,
+        .mem = &machine->mem,
+        .mem_lock = &machine->mem_lock,
+    };
+    struct snapshot_writer files;
+    int rc = check_can_save(machine, e);
     void *bytes;
-    size_t len = 0;
 
     if (rc)
         return rc;
     bytes = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes == MAP_FAILED)
         return err_set(e, -errno, "Cannot save the microVM state: %s", err_os(-errno));
-    state_writer_begin(&w, bytes, STATE_FILE_MAX);
-    rc = open_files(&save->files, &state, &mem, e);
-    if (rc == 0 && write_state(machine, &w, &len, e))
-        rc = err_prefix(e, "Cannot save the microVM state: ");
-    if (rc == 0)
-        rc = write_files(machine, &state, &mem, bytes, len, e);
-    new_file_close(&state);
-    new_file_close(&mem);
+    rc = snapshot_writer_open(&files, &job, e);
+    if (rc == 0) {
+        rc = save(machine, &files, bytes, e);
+        snapshot_writer_close(&files);
+    }
     munmap(bytes, STATE_FILE_MAX);
     return rc;
 }

@@ -163,6 +163,7 @@ int machine_save(struct machine *machine, const struct machine_save *save, struc
         return e->code;
     note_files(machine, &save->files);
     machine->saves++;
+    machine->save = *save;
     return 0;
 }
 

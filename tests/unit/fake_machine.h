@@ -18,7 +18,8 @@ struct machine {
     char *serial_path;
     unsigned saves, loads, forks;
     char *state_path, *mem_path; /* of the last save or load */
-    struct machine_load load;    /* the last one, without what it points to */
+    struct machine_save save;    /* the last ones, without what they point to */
+    struct machine_load load;
     unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;
     int exit_code;
     const char *refusal; /* NULL = all goes well; else every call fails with these words */

@@ -201,15 +201,41 @@ static void test_new_file_beyond_limit_names_path_and_leaves_old_one(void **stat
 
 /* ---- memory ---- */
 
-static void write_memory(const char *name, const struct mem *mem)
+static void write_pages(const char *name, const struct mem *mem, enum mem_file_pages pages)
 {
     struct new_file file;
     struct err e = {0};
 
-    if (new_file_open(&file, at(name), &e) || mem_file_write(&file, mem, &e) ||
-        new_file_commit(&file, &e))
+    if (new_file_open(&file, at(name), &e) || new_file_resize(&file, mem_file_size(mem), &e) ||
+        mem_file_write(&file, mem, pages, &e) || new_file_commit(&file, &e))
         fail_msg("%s", e.text);
     new_file_close(&file);
+}
+
+static void write_memory(const char *name, const struct mem *mem)
+{
+    write_pages(name, mem, MEM_FILE_ALL);
+}
+
+/* The pages that the file has, and nothing else, by the first byte of each; '.' is a zero. */
+static void expect_pages(const char *name, const char *letters, const uint64_t *pages)
+{
+    int fd = open(at(name), O_RDONLY | O_CLOEXEC);
+    off_t data = 0, hole;
+    uint8_t byte;
+
+    assert_true(fd >= 0);
+    for (; *letters; letters++, pages++) {
+        data = lseek(fd, data, SEEK_DATA);
+        assert_int_equal(data, *pages * PAGE_SIZE);
+        assert_int_equal(pread(fd, &byte, 1, data), 1);
+        assert_int_equal(byte, *letters == '.' ? 0 : *letters);
+        hole = lseek(fd, data, SEEK_HOLE);
+        assert_true(hole >= data + (off_t)PAGE_SIZE);
+        data += (off_t)PAGE_SIZE;
+    }
+    assert_int_equal(lseek(fd, data, SEEK_DATA), -1);
+    close(fd);
 }
 
 static uint64_t blocks_of(const char *name)
@@ -323,6 +349,65 @@ static void test_memory_file_has_plugged_blocks_and_holes_for_others(void **stat
     munmap(more, 4 * MIB);
 }
 
+static void test_diff_has_exactly_taken_pages_and_zeros_among_them(void **state)
+{
+    static const uint64_t pages[] = {3, 64, 65, 2047};
+    struct mem mem;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 8 * MIB, MEM_PAGES_DEFAULT, true, NULL), 0);
+    memset(mem.region[0].hva, 'x', 8 * MIB);
+    memset(mem.region[0].hva + 64 * PAGE_SIZE, 0, PAGE_SIZE);
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+        mem.region[0].taken[pages[i] / 64] |= UINT64_C(1) << (pages[i] % 64);
+    write_pages("diff", &mem, MEM_FILE_CHANGED);
+    expect_pages("diff", "x.xx", pages);
+    mem_destroy(&mem);
+}
+
+static void test_diff_of_fresh_memory_that_is_not_tracked_has_what_was_touched(void **state)
+{
+    static const uint64_t pages[] = {0, 700, 2047};
+    struct mem mem;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    mem.region[0].hva[0] = 'a';
+    mem.region[0].hva[700 * PAGE_SIZE] = 0; /* touched, and zero */
+    mem.region[0].hva[2047 * PAGE_SIZE] = 'c';
+    write_pages("touched", &mem, MEM_FILE_CHANGED);
+    expect_pages("touched", "a.c", pages);
+    mem_destroy(&mem);
+}
+
+/* Pages that were only read are the file's; those that were given back are zeros, and the file must
+ * not bring its own back. */
+static void test_diff_of_copy_that_is_not_tracked_has_what_is_not_the_files(void **state)
+{
+    static const uint64_t pages[] = {5, 9, 11};
+    struct mem mem, copy;
+    volatile uint8_t sum = 0;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mem_create(&mem, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    memset(mem.region[0].hva, 'x', MIB);
+    write_memory("base", &mem);
+    fd = open(at("base"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(mem_create_from_file(&copy, fd, 8 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    close(fd);
+    for (unsigned i = 0; i < 64; i++)
+        sum = (uint8_t)(sum + copy.region[0].hva[i * PAGE_SIZE]);
+    copy.region[0].hva[5 * PAGE_SIZE] = 'e';
+    assert_int_equal(mem_discard(&copy, copy.region[0].hva + 9 * PAGE_SIZE, PAGE_SIZE), 0);
+    assert_int_equal(mem_discard(&copy, copy.region[0].hva + 11 * PAGE_SIZE, PAGE_SIZE), 0);
+    copy.region[0].hva[11 * PAGE_SIZE] = 'k';
+    write_pages("own", &copy, MEM_FILE_CHANGED);
+    expect_pages("own", "e.k", pages);
+    mem_destroy(&copy);
+    mem_destroy(&mem);
+}
+
 static int make_directory(void **state)
 {
     (void)state;
@@ -351,6 +436,9 @@ int main(void)
         cmocka_unit_test(test_new_file_beyond_limit_names_path_and_leaves_old_one),
         cmocka_unit_test(test_memory_file_has_what_was_written_and_holes_elsewhere),
         cmocka_unit_test(test_memory_file_of_copy_has_pages_nobody_has_read),
+        cmocka_unit_test(test_diff_has_exactly_taken_pages_and_zeros_among_them),
+        cmocka_unit_test(test_diff_of_fresh_memory_that_is_not_tracked_has_what_was_touched),
+        cmocka_unit_test(test_diff_of_copy_that_is_not_tracked_has_what_is_not_the_files),
         cmocka_unit_test(test_memory_file_has_plugged_blocks_and_holes_for_others),
         cmocka_unit_test(test_memory_file_of_two_regions_has_second_behind_first),
     };

@@ -5,6 +5,7 @@
 #include "tests/unit/fake_machine.h"
 #include "tests/unit/routes_fixture.h"
 #include "tests/unit/unit.h"
+#include "vmm/base/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,15 +39,33 @@ static void test_snapshot_create_that_fails_says_why(void **state)
     assert_int_equal(f->machine->state, MACHINE_PAUSED);
 }
 
-static void test_snapshot_create_of_diff_writes_nothing(void **state)
+static void test_snapshot_create_has_its_type_and_is_synced_unless_told_otherwise(void **state)
+{
+    struct fixture *f = *state;
+    const struct machine_save *save = &f->machine->save;
+
+    f->machine->state = MACHINE_PAUSED;
+    assert_done(f, "PUT", "/snapshot/create", FILES(""));
+    assert_true(save->type == SNAPSHOT_FULL && !save->lazy);
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"snapshot_type\":\"Diff\""));
+    assert_true(save->type == SNAPSHOT_DIFF && !save->lazy);
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"sync_snapshot_files\":false"));
+    assert_true(save->type == SNAPSHOT_FULL && save->lazy);
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"sync_snapshot_files\":true"));
+    assert_true(!save->lazy);
+}
+
+static void test_snapshot_create_tells_its_time_as_that_of_its_type(void **state)
 {
     struct fixture *f = *state;
 
     f->machine->state = MACHINE_PAUSED;
-    assert_fault(f, "PUT", "/snapshot/create", FILES(",\"snapshot_type\":\"Diff\""),
-                 "Create snapshot error: Diff snapshots are not supported yet by this version of "
-                 "Mayfly.");
-    assert_int_equal(f->machine->saves, 0);
+    metrics.latencies_us.diff_create_snapshot = metrics.latencies_us.full_create_snapshot = ~0u;
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"snapshot_type\":\"Diff\""));
+    assert_true(metrics.latencies_us.diff_create_snapshot != ~0u);
+    assert_true(metrics.latencies_us.full_create_snapshot == ~0u);
+    assert_done(f, "PUT", "/snapshot/create", FILES(""));
+    assert_true(metrics.latencies_us.full_create_snapshot != ~0u);
 }
 
 static void test_snapshot_load_passes_everything_on(void **state)
@@ -194,7 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_snapshot_create_names_both_files),
         TEST(test_snapshot_create_that_fails_says_why),
-        TEST(test_snapshot_create_of_diff_writes_nothing),
+        TEST(test_snapshot_create_has_its_type_and_is_synced_unless_told_otherwise),
+        TEST(test_snapshot_create_tells_its_time_as_that_of_its_type),
         TEST(test_snapshot_load_passes_everything_on),
         TEST(test_snapshot_load_without_options_leaves_all_as_saved),
         TEST(test_snapshot_load_by_deprecated_members_says_so),

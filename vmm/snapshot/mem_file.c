@@ -11,54 +11,141 @@
 
 /* How much is looked at in one go. */
 #define WINDOW_PAGES 512u
+#define WINDOW_WORDS (WINDOW_PAGES / 64)
 
 /* /proc/self/pagemap, 64 bits a page (Documentation/admin-guide/mm/pagemap.rst). */
 #define PAGEMAP_THERE (UINT64_C(3) << 62) /* in memory, or in the swap */
+#define PAGEMAP_FILE  (UINT64_C(1) << 61) /* a file's, or shared: not this process's own */
 
 struct writer {
     const struct new_file *file;
+    enum mem_file_pages pages;
     int pagemap; /* -1: not known, as in a jail without /proc */
+    int base;    /* the file of which RAM is a copy; -1 = none */
 };
+
+/* Part of a region: up to WINDOW_PAGES pages, of which `bit` says which are to be written. */
+struct window {
+    const struct mem_region *region;
+    uint64_t first, count; /* a multiple of 64; pages */
+    uint64_t offset;       /* of `first` in the file */
+    uint64_t bit[WINDOW_WORDS];
+};
+
+static bool has(const uint64_t *bits, uint64_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
+
+static void set(struct window *window, uint64_t i)
+{
+    window->bit[i / 64] |= UINT64_C(1) << (i % 64);
+}
 
 static bool is_zero(const uint8_t *page)
 {
     return page[0] == 0 && memcmp(page, page + 1, PAGE_SIZE - 1) == 0;
 }
 
-/* Which pages from `at` on may hold something: of fresh memory those that have been touched. What
- * is not there of a file's copy is in the file. */
-static void find_touched(const struct writer *w, const struct mem_region *region, uint64_t first,
-                         uint64_t count, uint64_t touched[WINDOW_PAGES])
-{
-    uint64_t number = (uintptr_t)region->hva / PAGE_SIZE + first;
-    size_t len = count * sizeof(touched[0]);
+/* ---- which pages ----------------------------------------------------------------------------- */
 
-    if (region->backing == MEM_ANONYMOUS && w->pagemap >= 0 &&
-        pread(w->pagemap, touched, len, (off_t)(number * sizeof(touched[0]))) == (ssize_t)len)
-        return;
-    for (uint64_t i = 0; i < count; i++)
-        touched[i] = PAGEMAP_THERE;
+static void select_all(struct window *window)
+{
+    for (uint64_t i = 0; i < window->count; i++)
+        set(window, i);
 }
 
-/* Writes up to WINDOW_PAGES pages of a region: runs of pages that are not zero, a write each. */
-static int write_window(const struct writer *w, const struct mem_region *region, uint64_t first,
-                        uint64_t count, uint64_t offset, struct err *e)
+/* The pages that the file behind a copy has: what is a hole there is zeros, unless it was written
+ * to here. A file that cannot tell has all. */
+static void select_base(const struct writer *w, struct window *window)
 {
-    uint64_t touched[WINDOW_PAGES];
+    const off_t end = (off_t)(window->offset + window->count * PAGE_SIZE);
+    off_t at = (off_t)window->offset, hole;
+
+    while (at < end) {
+        at = lseek(w->base, at, SEEK_DATA);
+        if (at < 0 && errno == ENXIO)
+            return;
+        hole = at < 0 ? -1 : lseek(w->base, at, SEEK_HOLE);
+        if (hole < 0) {
+            select_all(window);
+            return;
+        }
+        for (; at < MIN(hole, end); at += (off_t)PAGE_SIZE)
+            set(window, ((uint64_t)at - window->offset) / PAGE_SIZE);
+    }
+}
+
+/* What this process has of its own, as pagemap tells. */
+static int select_own(const struct writer *w, struct window *window)
+{
+    const struct mem_region *region = window->region;
+    uint64_t number = (uintptr_t)region->hva / PAGE_SIZE + window->first;
+    uint64_t pagemap[WINDOW_PAGES];
+    size_t len = window->count * sizeof(pagemap[0]);
+    bool copy = region->backing == MEM_FILE_COPY;
+
+    if (w->pagemap < 0 ||
+        pread(w->pagemap, pagemap, len, (off_t)(number * sizeof(pagemap[0]))) != (ssize_t)len)
+        return -ENODATA;
+    for (uint64_t i = 0; i < window->count; i++) {
+        if (pagemap[i] & PAGEMAP_THERE && !(copy && pagemap[i] & PAGEMAP_FILE))
+            set(window, i);
+        else if (region->gone && has(region->gone, window->first + i))
+            set(window, i);
+    }
+    return 0;
+}
+
+/* Of fresh memory, and of a file's copy, pages that are nobody's need not be looked at. */
+static void select_full(const struct writer *w, struct window *window)
+{
+    enum mem_backing backing = window->region->backing;
+
+    if ((backing != MEM_ANONYMOUS && backing != MEM_FILE_COPY) || select_own(w, window))
+        select_all(window);
+    else if (backing == MEM_FILE_COPY)
+        select_base(w, window);
+    for (uint64_t i = 0; i < window->count; i++) {
+        const uint8_t *page = window->region->hva + (window->first + i) * PAGE_SIZE;
+
+        if (has(window->bit, i) && is_zero(page))
+            window->bit[i / 64] &= ~(UINT64_C(1) << (i % 64));
+    }
+}
+
+static void select_changed(const struct writer *w, struct window *window)
+{
+    const struct mem_region *region = window->region;
+
+    if (region->taken)
+        memcpy(window->bit, region->taken + window->first / 64,
+               align_up(window->count, 64) / 64 * sizeof(uint64_t));
+    else if (select_own(w, window))
+        select_all(window);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* Each run of pages with one call. */
+static int write_window(const struct writer *w, struct window *window, struct err *e)
+{
+    const uint8_t *from = window->region->hva + window->first * PAGE_SIZE;
     uint64_t run = 0;
     int rc = 0;
 
-    find_touched(w, region, first, count, touched);
-    for (uint64_t i = 0; i <= count && rc == 0; i++) {
-        const uint8_t *page = region->hva + (first + i) * PAGE_SIZE;
-
-        if (i < count && touched[i] & PAGEMAP_THERE && !is_zero(page)) {
+    if (w->pages == MEM_FILE_ALL)
+        select_full(w, window);
+    else
+        select_changed(w, window);
+    for (uint64_t i = 0; i <= window->count && rc == 0; i++) {
+        if (i < window->count && has(window->bit, i)) {
             run++;
             continue;
         }
         if (run > 0)
-            rc = new_file_write(w->file, page - run * PAGE_SIZE, run * PAGE_SIZE,
-                                offset + (first + i - run) * PAGE_SIZE, e);
+            rc = new_file_write(w->file, from + (i - run) * PAGE_SIZE, run * PAGE_SIZE,
+                                window->offset + (i - run) * PAGE_SIZE, e);
         run = 0;
     }
     return rc;
@@ -70,14 +157,17 @@ static int write_pages(const struct writer *w, const struct mem_region *region, 
 {
     int rc = 0;
 
-    for (uint64_t at = first; at < end && rc == 0; at += WINDOW_PAGES)
-        rc = write_window(w, region, at, MIN(WINDOW_PAGES, end - at), offset, e);
-    return rc;
-}
+    for (uint64_t at = first; at < end && rc == 0; at += WINDOW_PAGES) {
+        struct window window = {
+            .region = region,
+            .first = at,
+            .count = MIN(WINDOW_PAGES, end - at),
+            .offset = offset + at * PAGE_SIZE,
+        };
 
-static bool is_plugged(const struct mem_region *region, uint64_t block)
-{
-    return region->plugged[block / 64] >> (block % 64) & 1;
+        rc = write_window(w, &window, e);
+    }
+    return rc;
 }
 
 /* Of memory that can be plugged only the blocks that are; the others are holes. */
@@ -91,23 +181,34 @@ static int write_plugged(const struct writer *w, const struct mem_region *region
         uint64_t first = (block << region->block_shift) / PAGE_SIZE;
         uint64_t end = first + (UINT64_C(1) << region->block_shift) / PAGE_SIZE;
 
-        if (is_plugged(region, block))
+        if (has(region->plugged, block))
             rc = write_pages(w, region, first, end, offset, e);
     }
     return rc;
 }
 
-int mem_file_write(const struct new_file *file, const struct mem *mem, struct err *e)
+uint64_t mem_file_size(const struct mem *mem)
 {
-    struct writer w = {.file = file, .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+    struct mem_map map;
+
+    mem_map_of(&map, mem);
+    return mem_map_size(&map);
+}
+
+int mem_file_write(const struct new_file *file, const struct mem *mem, enum mem_file_pages pages,
+                   struct err *e)
+{
+    struct writer w = {
+        .file = file,
+        .pages = pages,
+        .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
+        .base = mem->shared ? -1 : mem->fd,
+    };
     struct mem_map map;
     uint32_t at = 0;
     int rc = 0;
 
     mem_map_of(&map, mem);
-    if (ftruncate(file->fd, (off_t)mem_map_size(&map)))
-        rc = err_set(e, -errno, "Cannot make %s as long as the guest's memory: %s", file->path,
-                     err_os(-errno));
     for (unsigned i = 0; i < mem->count && rc == 0; i++)
         rc = write_pages(&w, &mem->region[i], 0, mem->region[i].size / PAGE_SIZE,
                          map.region[at++].offset, e);

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
-/* Where `path` leads: to itself when there is nothing yet. A link to nothing is followed by hand
- * once, as open(2) with O_CREAT follows it. */
-static char *resolve(const char *path)
+/* A link to nothing is followed by hand once, as open(2) with O_CREAT follows it. */
+char *new_file_resolve(const char *path)
 {
     char target[PATH_MAX];
     char *real = realpath(path, NULL), *joined;
@@ -53,7 +53,7 @@ static int open_beside(struct new_file *file, const char *path)
     mode_t mode;
     int rc;
 
-    file->path = resolve(path);
+    file->path = new_file_resolve(path);
     if (!file->path)
         return -errno;
     rc = check_old(file->path, &mode);
@@ -74,12 +74,46 @@ static int open_beside(struct new_file *file, const char *path)
     return rc;
 }
 
+static void clear(struct new_file *file)
+{
+    struct rlimit limit;
+
+    *file = (struct new_file){.fd = -1, .limit = UINT64_MAX};
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0)
+        file->limit = limit.rlim_cur;
+}
+
 int new_file_open(struct new_file *file, const char *path, struct err *e)
 {
     int rc;
 
-    *file = (struct new_file){.fd = -1};
+    clear(file);
     rc = open_beside(file, path);
+    if (rc == 0)
+        return 0;
+    new_file_close(file);
+    return err_set(e, rc, "%s", err_os(rc));
+}
+
+static int open_old(struct new_file *file, const char *path)
+{
+    struct stat st;
+
+    file->path = new_file_resolve(path);
+    if (!file->path)
+        return -errno;
+    file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file->fd < 0 || fstat(file->fd, &st))
+        return -errno;
+    return S_ISREG(st.st_mode) ? 0 : -EINVAL;
+}
+
+int new_file_open_in_place(struct new_file *file, const char *path, struct err *e)
+{
+    int rc;
+
+    clear(file);
+    rc = open_old(file, path);
     if (rc == 0)
         return 0;
     new_file_close(file);
@@ -91,11 +125,20 @@ static int explain(const struct new_file *file, const char *what, int rc, struct
     return err_set(e, rc, "Cannot %s %s: %s", what, file->path, err_os(rc));
 }
 
+int new_file_resize(const struct new_file *file, uint64_t size, struct err *e)
+{
+    if (size > file->limit)
+        return explain(file, "write", -EFBIG, e);
+    return ftruncate(file->fd, (off_t)size) ? explain(file, "resize", -errno, e) : 0;
+}
+
 int new_file_write(const struct new_file *file, const void *bytes, size_t len, uint64_t offset,
                    struct err *e)
 {
     const uint8_t *at = bytes;
 
+    if (!range_fits(offset, len, file->limit))
+        return explain(file, "write", -EFBIG, e);
     while (len > 0) {
         ssize_t n = pwrite(file->fd, at, len, (off_t)offset);
 
@@ -112,7 +155,7 @@ int new_file_write(const struct new_file *file, const void *bytes, size_t len, u
 
 int new_file_sync(const struct new_file *file, struct err *e)
 {
-    return fsync(file->fd) ? explain(file, "flush", -errno, e) : 0;
+    return !file->lazy && fsync(file->fd) ? explain(file, "flush", -errno, e) : 0;
 }
 
 /* The name is on the disk when the directory is. */
@@ -129,6 +172,22 @@ static int sync_directory(const char *path)
     return rc;
 }
 
+int new_file_move_beside(struct new_file *file, const char *beside, struct err *e)
+{
+    char *copy = strdup(beside);
+    int rc;
+
+    if (!copy || rename(file->beside, copy)) {
+        rc = -errno;
+        free(copy);
+        return explain(file, "replace", rc, e);
+    }
+    free(file->beside);
+    file->beside = copy;
+    rc = file->lazy ? 0 : sync_directory(file->path);
+    return rc ? explain(file, "flush the directory of", rc, e) : 0;
+}
+
 int new_file_commit(struct new_file *file, struct err *e)
 {
     int rc;
@@ -137,8 +196,15 @@ int new_file_commit(struct new_file *file, struct err *e)
         return explain(file, "replace", -errno, e);
     free(file->beside);
     file->beside = NULL;
-    rc = sync_directory(file->path);
+    rc = file->lazy ? 0 : sync_directory(file->path);
     return rc ? explain(file, "flush the directory of", rc, e) : 0;
+}
+
+int new_file_remove(const char *path, bool lazy)
+{
+    if (unlink(path))
+        return errno == ENOENT ? 0 : -errno;
+    return lazy ? 0 : sync_directory(path);
 }
 
 void new_file_close(struct new_file *file)

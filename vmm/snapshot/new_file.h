@@ -19,14 +19,27 @@
 #define NEW_FILE_SUFFIX ".mayfly-new"
 
 struct new_file {
-    int fd;       /* open for reading and writing; -1 = not open */
-    char *path;   /* what is replaced, links resolved */
-    char *beside; /* where it is meanwhile */
+    int fd;         /* open for reading and writing; -1 = not open */
+    char *path;     /* what is replaced, links resolved */
+    char *beside;   /* where it is meanwhile; NULL = in its place */
+    uint64_t limit; /* bytes that a file may have (RLIMIT_FSIZE) */
+    bool lazy;      /* set by who does not need it on the disk: nothing is flushed */
 };
 
 /* Creates the file beside `path`. Something there that is not a regular file is refused. The
  * sentence is only the system's: callers say what the file is. */
 int new_file_open(struct new_file *file, const char *path, struct err *e) __must_check;
+
+/* Opens the file that is at `path`, to be written to in place: nothing of the above holds for it.
+ * Only new_file_write, new_file_sync and new_file_close follow. */
+int new_file_open_in_place(struct new_file *file, const char *path, struct err *e) __must_check;
+
+/* Where `path` leads: links resolved, as far as there is something. malloc'ed; NULL and errno. */
+char *new_file_resolve(const char *path) __must_check;
+
+/* Makes the file `size` bytes long. A limit on sizes is an error (-EFBIG), here and in
+ * new_file_write, and never the signal that ends a process. */
+int new_file_resize(const struct new_file *file, uint64_t size, struct err *e) __must_check;
 
 /* Writes `len` bytes at `offset`, all of them. Sentences name the path. */
 int new_file_write(const struct new_file *file, const void *bytes, size_t len, uint64_t offset,
@@ -35,8 +48,14 @@ int new_file_write(const struct new_file *file, const void *bytes, size_t len, u
 /* The contents are complete: on to the disk. */
 int new_file_sync(const struct new_file *file, struct err *e) __must_check;
 
+/* Another name for it while it is beside the old one. */
+int new_file_move_beside(struct new_file *file, const char *beside, struct err *e) __must_check;
+
 /* Takes the name, for good. */
 int new_file_commit(struct new_file *file, struct err *e) __must_check;
+
+/* Removes the file at `path`, for good unless `lazy`. What is not there is no error; -errno. */
+int new_file_remove(const char *path, bool lazy) __must_check;
 
 /* Removes it, unless it was committed, and frees everything. Accepts a zeroed one, and twice. */
 void new_file_close(struct new_file *file);
