@@ -53,11 +53,10 @@ struct cpuid {
     struct kvm_cpuid_entry2 entries[256];
 };
 
-/* Opens KVM and makes a VM with `mem_size` bytes of memory, 2 MiB aligned so that one nested fault
-   can map as much. The slot comes before the interrupt chips: later it would cost far more. */
-static inline void vm_create(struct vm *vm, size_t mem_size)
+/* Opens KVM and makes a VM over the memory that is there. The slot comes before the interrupt
+   chips: later it would cost far more. */
+static inline void vm_create_over(struct vm *vm)
 {
-    vm->mem_size = mem_size;
     vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (vm->kvm < 0)
         err(1, "/dev/kvm");
@@ -65,18 +64,25 @@ static inline void vm_create(struct vm *vm, size_t mem_size)
     if (vm->fd < 0)
         err(1, "KVM_CREATE_VM");
 
+    struct kvm_userspace_memory_region slot = {
+        .memory_size = vm->mem_size,
+        .userspace_addr = (uintptr_t)vm->mem,
+    };
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot))
+        err(1, "KVM_SET_USER_MEMORY_REGION");
+}
+
+/* The same with `mem_size` bytes of new memory, 2 MiB aligned so that one nested fault can map as
+   much. */
+static inline void vm_create(struct vm *vm, size_t mem_size)
+{
     void *area = mmap(NULL, mem_size + HUGE_PAGE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED)
         err(1, "mmap");
     vm->mem = (uint8_t *)(((uintptr_t)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-
-    struct kvm_userspace_memory_region slot = {
-        .memory_size = mem_size,
-        .userspace_addr = (uintptr_t)vm->mem,
-    };
-    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot))
-        err(1, "KVM_SET_USER_MEMORY_REGION");
+    vm->mem_size = mem_size;
+    vm_create_over(vm);
 }
 
 static inline void vm_create_vcpu(struct vm *vm)

@@ -10,6 +10,8 @@
 #include <stdarg.h>
 
 #define PORT_SERIAL     0x3f8
+#define PORT_ENABLE     0x3f9
+#define ENABLE_RECEIVED 0x01
 #define PORT_STATUS     0x3fd
 #define STATUS_RECEIVED 0x01
 #define PORT_RESET      0x64
@@ -214,6 +216,19 @@ static void mode_loop(void)
     }
 }
 
+void receive_always(void)
+{
+    outb(PORT_ENABLE, ENABLE_RECEIVED);
+}
+
+int take_byte(uint8_t *byte)
+{
+    if (!(inb(PORT_STATUS) & STATUS_RECEIVED))
+        return 0;
+    *byte = inb(PORT_SERIAL);
+    return 1;
+}
+
 /* Gives back what comes in on the serial port, until a q. */
 static void mode_echo(void)
 {
@@ -221,9 +236,8 @@ static void mode_echo(void)
 
     print("READY\n");
     while (byte != 'q') {
-        while (!(inb(PORT_STATUS) & STATUS_RECEIVED))
+        while (!take_byte(&byte))
             ;
-        byte = inb(PORT_SERIAL);
         outb(PORT_SERIAL, byte);
     }
     print("\n");
@@ -266,6 +280,7 @@ static const struct {
     {"cmdline", mode_cmdline},
     {"net-bench", mode_net_bench},
     {"vsock-bench", mode_vsock_bench},
+    {"ticks", mode_ticks},
 };
 
 /* Finds the command line by whichever protocol we were entered; the other's pointer is NULL. */

@@ -32,5 +32,5 @@ compile_tiny()
     say "compiling $1"
     (cd "$guest/tiny" && gcc "${tiny_compile[@]}" "${tiny_link[@]}" -I "$guest/.." -T tiny.ld \
         -Wl,--no-warn-rwx-segments "${@:2}" -o "$out/$1" start.S main.c virtio.c blk.c \
-        net.c vsock.c fuzz.c ports.c)
+        net.c vsock.c fuzz.c ports.c ticks.c)
 }

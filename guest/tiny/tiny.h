@@ -74,6 +74,12 @@ uint64_t read_number(const char **text);
 /* Prints text in which %u is a uint64_t in decimal and %x one in hex, each taken in turn. */
 void print(const char *format, ...);
 
+/* Tells the serial port that bytes are wanted even if it is not asked for them all the time. */
+void receive_always(void);
+
+/* Takes a byte from the serial port; 0 if none has come. */
+int take_byte(uint8_t *byte);
+
 /* Prints "WHO WHAT cycles/op N us/op N.NNN"; the latter is 0 where the TSC's frequency is not
    known. */
 void report(const char *who, const char *what, uint64_t cycles, uint64_t ops);
@@ -93,5 +99,6 @@ void mode_fuzz(void);
 void mode_ports(void);
 void mode_net_bench(void);
 void mode_vsock_bench(void);
+void mode_ticks(void);
 
 #endif

@@ -16,6 +16,7 @@ from rows_api import row_api
 from rows_blk import row_blk
 from rows_boot import row_boot, row_exits, row_tiny
 from rows_clones import row_clones
+from rows_fork import row_fork
 from rows_memory import row_binary, row_devices, row_memory
 from rows_net import row_net
 from rows_snapshot import row_snapshot
@@ -33,6 +34,7 @@ ROWS = {
     "wire": row_wire,
     "snapshot": row_snapshot,
     "clones": row_clones,
+    "fork": row_fork,
     "api": row_api,
     "memory": row_memory,
     "devices": row_devices,
