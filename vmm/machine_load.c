@@ -122,29 +122,34 @@ static int load_legacy(struct machine *machine, struct loading *l, struct err *e
     return rc;
 }
 
-/* Memory that was plugged is not in the memory file. */
-static int check_hotplug(const struct machine *machine, struct err *e)
+/* Memory that was plugged is in the memory file behind RAM, if the map says so. */
+static int load_plugged(struct machine *machine, const struct loading *l, struct err *e)
 {
-    struct hotplug_status status = {0};
+    bool in_file = l->map.count > l->map.ram;
+    struct mem_map found;
 
-    if (machine->devices.hotplug)
-        hotplug_status(machine->devices.hotplug, &status);
-    if (status.plugged_size_mib > 0)
-        return err_set(e, -EINVAL, "The snapshot has plugged memory, which no memory file holds.");
-    return 0;
+    mem_map_of(&found, &machine->mem);
+    if (in_file &&
+        (found.count != l->map.count ||
+         memcmp(found.region, l->map.region, found.count * sizeof(found.region[0])) != 0))
+        return err_set(e, -EINVAL, "The snapshot's map of memory is not that of this monitor.");
+    if (!machine->devices.hotplug)
+        return 0;
+    return hotplug_restore(machine->devices.hotplug, in_file ? machine->mem.fd : -1,
+                           mem_size(&machine->mem), e);
 }
 
+/* All states before any device goes on: the queues of one may lie in the memory of another. */
 static int load_devices(struct machine *machine, struct loading *l, struct err *e)
 {
     int rc = load_legacy(machine, l, e);
 
-    for (unsigned i = 0; i < machine->slot_count && rc == 0; i++) {
+    for (unsigned i = 0; i < machine->slot_count && rc == 0; i++)
         rc = for_each_state(&machine->slot[i], i, read_one, l, e);
-        if (rc == 0)
-            rc = virtio_mmio_restore(machine->slot[i].mmio, e);
-    }
     if (rc == 0)
-        rc = check_hotplug(machine, e);
+        rc = load_plugged(machine, l, e);
+    for (unsigned i = 0; i < machine->slot_count && rc == 0; i++)
+        rc = virtio_mmio_restore(machine->slot[i].mmio, e);
     /* Its connections ended with the process that had them. */
     if (rc == 0 && machine->devices.vsock)
         vsock_reset_connections(machine->devices.vsock);

@@ -89,8 +89,6 @@ int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t
 
 static int check_can_save(const struct machine *machine, struct err *e)
 {
-    struct hotplug_status status = {0};
-
     if (machine->state != MACHINE_PAUSED)
         return err_set(e, -EBUSY,
                        "Cannot save the microVM state: Operation not allowed: save/restore "
@@ -99,12 +97,6 @@ static int check_can_save(const struct machine *machine, struct err *e)
         return err_set(e, -ENOTSUP,
                        "Cannot save the microVM state: a vhost-user drive keeps state of its own "
                        "in another process.");
-    if (machine->devices.hotplug)
-        hotplug_status(machine->devices.hotplug, &status);
-    if (status.plugged_size_mib > 0)
-        return err_set(e, -ENOTSUP,
-                       "Cannot save the microVM state: snapshots of plugged memory are not "
-                       "supported yet by this version of Mayfly: unplug it first.");
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
 #include "tests/support/vhost_server.h"
@@ -276,6 +277,52 @@ E2E(a_guest_without_the_driver_is_none_the_worse, LINUX)
                "{\"requested_size_mib\":128}");
     CHECK_INT(status_of(vm, "plugged_size_mib"), 0);
     ask(vm, "touch 64");
+}
+
+/* ---- snapshots ------------------------------------------------------------------------------- */
+
+/* More than RAM without what is plugged could hold beside the guest itself. */
+enum { PATTERN_MIB = 200 };
+
+static void verify(struct vm *vm, unsigned seed)
+{
+    ask(vm, "mapverify /tmp/pattern %u %u", PATTERN_MIB * 1024, seed);
+}
+
+E2E(plugged_memory_is_in_a_snapshot_and_can_be_unplugged_after_a_load, LINUX | SANITIZER)
+{
+    struct vm *vm = hotplug_vm("");
+    unsigned before = total_mib(vm);
+    resize(vm, 512);
+    expect_total(vm, before + 512);
+    ask(vm, "mapwrite /tmp/pattern %u 5", PATTERN_MIB * 1024);
+    snap_take(vm, "s");
+    vm = snap_revive("s", "");
+    CHECK_INT(status_of(vm, "plugged_size_mib"), 512);
+    CHECK_INT(status_of(vm, "requested_size_mib"), 512);
+    verify(vm, 5);
+    resize(vm, 640);
+    expect_total(vm, before + 640);
+    ask(vm, "touch 256");
+    ask(vm, "mapwrite /tmp/pattern 1024 6");
+    resize(vm, 0);
+    expect_total(vm, before);
+}
+
+E2E(plugged_memory_outlives_snapshots_of_snapshots, LINUX)
+{
+    struct vm *vm = hotplug_vm("");
+    resize(vm, 512);
+    ask(vm, "mapwrite /tmp/pattern %u 1", PATTERN_MIB * 1024);
+    for (unsigned i = 1; i <= 4; i++) {
+        snap_take(vm, "s"); /* over the file that it runs from, from the second on */
+        monitor_end(&vm->monitor);
+        vm = snap_revive("s", "");
+        verify(vm, i);
+        ask(vm, "mapwrite /tmp/pattern %u %u", PATTERN_MIB * 1024, i + 1);
+        resize(vm, 512 + 64 * i);
+    }
+    verify(vm, 5);
 }
 
 /* Not through its own driver, which would not: at the address itself. */

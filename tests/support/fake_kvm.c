@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,21 @@ static int new_tap(void)
     return ends[0];
 }
 
+/* A name in the working directory, also as the whole path of one; and what /proc says of us. */
+static bool may_be_opened(const char *path)
+{
+    char here[PATH_MAX];
+    size_t len;
+
+    if (strncmp(path, "/proc/self/", strlen("/proc/self/")) == 0)
+        return true;
+    BUG_ON(!getcwd(here, sizeof(here)));
+    len = strlen(here);
+    if (strncmp(path, here, len) == 0 && path[len] == '/')
+        path += len + 1;
+    return !strchr(path, '/');
+}
+
 int __wrap_open(const char *path, int flags, ...)
 {
     mode_t mode = 0;
@@ -318,7 +334,7 @@ int __wrap_open(const char *path, int flags, ...)
         return fresh(__real_open("/dev/null", O_RDWR | O_CLOEXEC));
     if (strcmp(path, "/dev/net/tun") == 0)
         return new_tap();
-    if (strchr(path, '/') && strncmp(path, "/proc/self/", strlen("/proc/self/")) != 0) {
+    if (!may_be_opened(path)) {
         errno = ENOENT;
         return -1;
     }

@@ -7,7 +7,6 @@
 #include "tests/support/files.h"
 #include "vmm/base/log.h"
 #include "vmm/machine_parts.h"
-#include "vmm/snapshot/whole_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,38 +49,38 @@ static char *no_answer(void *owner, const char *request, size_t len, size_t *ans
     return NULL;
 }
 
-int load_fixture_load(struct loaded *loaded, const void *bytes, size_t len, struct err *e)
+static int load(struct loaded *loaded, const struct snapshot_files *files, struct err *e)
 {
     static const struct machine_options options = {0};
     static const struct mmds_service service = {.answer = no_answer};
-    struct machine_load load = {
-        .files = {.state_path = "state", .mem_path = "mem"},
-        .any_pages = true,
-        .overrides = {.mmds = &service},
-    };
+    const struct machine_load request = {
+        .files = *files, .any_pages = true, .overrides = {.mmds = &service}};
 
-    BUG_ON(files_write("state", bytes, len));
     BUG_ON(loop_create(&loaded->loop, NULL));
     BUG_ON(machine_create(&loaded->machine, loaded->loop, &options, NULL));
-    return machine_load(loaded->machine, &load, e);
+    return machine_load(loaded->machine, &request, e);
 }
 
-int load_fixture_save(struct loaded *loaded, const char *path, struct err *e)
+int load_fixture_load(struct loaded *loaded, const void *bytes, size_t len, struct err *e)
 {
-    const struct machine_save save = {
-        .files = {.state_path = path, .mem_path = "saved-mem"},
-        .type = SNAPSHOT_FULL,
-    };
+    static const struct snapshot_files files = {.state_path = "state", .mem_path = "mem"};
+
+    BUG_ON(files_write(files.state_path, bytes, len));
+    return load(loaded, &files, e);
+}
+
+static const struct snapshot_files again = {.state_path = "again", .mem_path = "again.mem"};
+
+int load_fixture_save(struct loaded *loaded, struct err *e)
+{
+    const struct machine_save save = {.files = again, .type = SNAPSHOT_FULL};
 
     return machine_save(loaded->machine, &save, e);
 }
 
-uint8_t *load_fixture_read(const char *path, size_t *len)
+int load_fixture_load_again(struct loaded *loaded, struct err *e)
 {
-    uint8_t *bytes;
-
-    BUG_ON(whole_file_read(path, &bytes, len, NULL));
-    return bytes;
+    return load(loaded, &again, e);
 }
 
 void load_fixture_end(struct loaded *loaded)

@@ -21,9 +21,9 @@ void load_fixture_leave(void);
 /* A machine from the state file `bytes`. What machine_load returns; end it in any case. */
 int load_fixture_load(struct loaded *loaded, const void *bytes, size_t len, struct err *e);
 
-/* Saves it to `path`, which load_fixture_read reads: malloc'ed. */
-int load_fixture_save(struct loaded *loaded, const char *path, struct err *e);
-uint8_t *load_fixture_read(const char *path, size_t *len);
+/* Saves it, and loads what was saved last; its state file is "again". */
+int load_fixture_save(struct loaded *loaded, struct err *e);
+int load_fixture_load_again(struct loaded *loaded, struct err *e);
 
 /* Takes everything apart, as no machine of the monitor is. */
 void load_fixture_end(struct loaded *loaded);

@@ -750,6 +750,166 @@ static void test_hotplug_state_begins_with_the_configuration_space(void **state)
     tear_down(&f);
 }
 
+/* ---- snapshots ---- */
+
+/* As struct hotplug_state is. */
+struct saved {
+    struct config_space config;
+    uint64_t plugged[4096];
+};
+
+static struct saved *saved_of(struct fixture *f)
+{
+    return f->dev->ops->saved(f->dev);
+}
+
+/* A machine out of a memory file, in which every block begins with its number; `plugged` of the
+ * first 64 blocks were. */
+static void load_from_file(struct fixture *f, int *fd, uint64_t plugged)
+{
+    struct virtio_env env = {.mem = &f->mem};
+
+    memset(f, 0, sizeof(*f));
+    *fd = memfd_create("memory", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(*fd, RAM + 256 * MIB), 0);
+    for (uint64_t block = 0; block < 128; block++)
+        assert_int_equal(pwrite(*fd, &block, 8, (off_t)(RAM + block * BLOCK)), 8);
+    assert_int_equal(mem_create_from_file(&f->mem, *fd, RAM, MEM_PAGES_DEFAULT, true, NULL), 0);
+    assert_int_equal(loop_create(&f->loop, NULL), 0);
+    env.loop = f->loop;
+    assert_int_equal(hotplug_create(&f->hotplug, &env, &usual, NULL), 0);
+    f->dev = hotplug_dev(f->hotplug);
+    virtio_dev_attach(f->dev, &transport, f);
+    assert_int_equal(hotplug_map(f->hotplug, NULL), 0);
+    f->start = config_space(f).addr;
+    saved_of(f)->plugged[0] = plugged;
+    saved_of(f)->config.plugged = (uint64_t)__builtin_popcountll(plugged) * BLOCK;
+    saved_of(f)->config.requested = saved_of(f)->config.usable = 256 * MIB;
+}
+
+static uint64_t first_number(const struct fixture *f, uint64_t block)
+{
+    uint64_t number;
+
+    assert_int_equal(mem_read(&f->mem, GPA(f->start + block * BLOCK), &number, 8), 0);
+    return number;
+}
+
+static void test_hotplug_restored_blocks_are_the_files_until_they_are_written(void **state)
+{
+    static const uint64_t other = 4711;
+    struct fixture f;
+    uint64_t number;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 0x8000000000000036);
+    assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, NULL), 0);
+    start_driver(&f);
+    for (uint64_t block = 0; block < 64; block++) {
+        if (block == 1 || block == 2 || block == 4 || block == 5 || block == 63)
+            assert_int_equal(first_number(&f, block), block);
+        else
+            assert_null(mem_readable(&f.mem, GPA(f.start + block * BLOCK), 1));
+    }
+    assert_int_equal(hva_of(&f, 3)[0], 0); /* nor is it the file's beneath */
+
+    assert_int_equal(mem_write(&f.mem, GPA(f.start + 5 * BLOCK), &other, 8), 0);
+    assert_int_equal(first_number(&f, 5), other);
+    assert_int_equal(pread(fd, &number, 8, RAM + 5 * BLOCK), 8);
+    assert_int_equal(number, 5);
+    close(fd);
+    tear_down(&f);
+}
+
+static void test_hotplug_restored_block_that_is_unplugged_comes_back_zeroed(void **state)
+{
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 6);
+    assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, NULL), 0);
+    close(fd);
+    start_driver(&f);
+    assert_int_equal(state_of(&f, 1, 2), PLUGGED);
+    assert_int_equal(ask(&f, UNPLUG, 1, 1), ACK);
+    assert_null(mem_readable(&f.mem, GPA(f.start + BLOCK), 1));
+    assert_int_equal(config_space(&f).plugged, BLOCK);
+    assert_int_equal(ask(&f, PLUG, 1, 1), ACK);
+    assert_int_equal(ask(&f, PLUG, 7, 1), ACK);
+    assert_int_equal(first_number(&f, 1), 0);
+    assert_int_equal(first_number(&f, 2), 2);
+    assert_int_equal(first_number(&f, 7), 0);
+    tear_down(&f);
+}
+
+/* What a balloon takes of it must not come back as the file has it. */
+static void test_hotplug_restored_memory_that_is_discarded_reads_as_zeros(void **state)
+{
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 1 << 9);
+    assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, NULL), 0);
+    assert_int_equal(first_number(&f, 9), 9);
+    assert_int_equal(
+        mem_discard(&f.mem, mem_writable(&f.mem, GPA(f.start + 9 * BLOCK), BLOCK), BLOCK), 0);
+    assert_int_equal(first_number(&f, 9), 0);
+    close(fd);
+    tear_down(&f);
+}
+
+static void test_hotplug_restore_of_plugged_blocks_needs_the_file_that_has_them(void **state)
+{
+    struct fixture f;
+    struct err e;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 0);
+    assert_int_equal(hotplug_restore(f.hotplug, -1, RAM, NULL), 0);
+    saved_of(&f)->plugged[0] = 1;
+    saved_of(&f)->config.plugged = BLOCK;
+    assert_int_equal(hotplug_restore(f.hotplug, -1, RAM, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "can only be loaded from a memory file"));
+    close(fd);
+    tear_down(&f);
+}
+
+static void test_hotplug_restore_of_hostile_state_is_refused(void **state)
+{
+    struct fixture f;
+    struct err e;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 6);
+    for (unsigned i = 0; i < 9; i++) {
+        struct saved *saved = saved_of(&f), before = *saved;
+
+        saved->config.plugged += (i == 0) - (uint64_t)(i == 1);
+        saved->config.plugged += i == 2 ? 1ull << 63 : 0;
+        saved->config.requested += i == 3 ? BLOCK : i == 4 ? UINT64_MAX - MIB : 0;
+        saved->config.usable += i == 5 ? BLOCK : i == 6 ? UINT64_MAX : 0;
+        if (i == 7) { /* beyond the region, and counted */
+            saved->plugged[2] = 1;
+            saved->config.plugged += BLOCK;
+        }
+        if (i == 8) {
+            saved->plugged[4095] = 1ull << 63;
+            saved->config.plugged += BLOCK;
+        }
+        assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "a state that it cannot have"));
+        *saved = before;
+    }
+    assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, NULL), 0);
+    close(fd);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -776,6 +936,11 @@ int main(void)
         cmocka_unit_test(test_hotplug_reset_of_the_driver_changes_no_block),
         cmocka_unit_test(test_hotplug_failed_start_can_be_tried_again),
         cmocka_unit_test(test_hotplug_state_begins_with_the_configuration_space),
+        cmocka_unit_test(test_hotplug_restored_blocks_are_the_files_until_they_are_written),
+        cmocka_unit_test(test_hotplug_restored_block_that_is_unplugged_comes_back_zeroed),
+        cmocka_unit_test(test_hotplug_restored_memory_that_is_discarded_reads_as_zeros),
+        cmocka_unit_test(test_hotplug_restore_of_plugged_blocks_needs_the_file_that_has_them),
+        cmocka_unit_test(test_hotplug_restore_of_hostile_state_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -519,13 +519,21 @@ int hotplug_create(struct hotplug **out, const struct virtio_env *env,
     return 0;
 }
 
+/* Out of a snapshot a part of it may be the file's, so all of it counts as that. */
+static enum mem_backing backing_of(const struct mem *mem)
+{
+    if (mem->shared)
+        return MEM_SHARED;
+    return mem->region[0].backing == MEM_FILE_COPY ? MEM_FILE_COPY : MEM_ANONYMOUS;
+}
+
 int hotplug_map(struct hotplug *hotplug, struct err *e)
 {
     struct mem *mem = hotplug->dev.env.mem;
     struct mem_region region = {
         .gpa = mem_device_base(mem, MAX(USABLE_STEP, hotplug->s.block_size)),
         .size = hotplug->s.region_size,
-        .backing = mem->shared ? MEM_SHARED : MEM_ANONYMOUS,
+        .backing = backing_of(mem),
         .plugged = hotplug->s.plugged,
         .block_shift = (unsigned)__builtin_ctzll(hotplug->s.block_size),
     };
@@ -556,6 +564,44 @@ void hotplug_unmap(struct hotplug *hotplug)
         mem_remove_region(hotplug->dev.env.mem, GPA(hotplug->s.addr));
     hotplug_memory_release(&hotplug->memory);
     hotplug->s.addr = 0;
+}
+
+/* Whether the loaded struct, which may say anything, is one that a device can come to have. */
+static bool is_sound(const struct hotplug *hotplug)
+{
+    const struct hotplug_state *s = &hotplug->s;
+    uint64_t count = block_count(hotplug), plugged = 0;
+
+    for (uint64_t i = 0; i < ARRAY_SIZE(s->plugged); i++)
+        plugged += (uint64_t)__builtin_popcountll(s->plugged[i]);
+    for (uint64_t i = count; i < BLOCKS_MAX; i++) {
+        if (is_plugged(hotplug, i))
+            return false;
+    }
+    return s->plugged_size == plugged * s->block_size && s->requested_size <= s->region_size &&
+           s->requested_size % s->block_size == 0 && s->usable_region_size <= s->region_size &&
+           s->usable_region_size % s->block_size == 0 && count_runs(hotplug) <= RUNS_MAX;
+}
+
+int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err *e)
+{
+    uint64_t block = hotplug->s.block_size;
+    struct blocks run;
+    int rc = 0;
+
+    if (!is_sound(hotplug))
+        return err_set(e, -EINVAL,
+                       "The saved memory that can be plugged is in a state that it "
+                       "cannot have.");
+    if (hotplug->s.plugged_size > 0 && fd < 0)
+        return err_set(e, -EINVAL,
+                       "The snapshot has plugged memory, which can only be loaded from a memory "
+                       "file that has it, by the back end File.");
+    for (run = next_run(hotplug, 0, true); run.count > 0 && rc == 0;
+         run = next_run(hotplug, run.first + run.count, true))
+        rc = hotplug_memory_take_copy(&hotplug->memory, run.first * block, run.count * block, fd,
+                                      offset + run.first * block);
+    return rc ? err_set(e, rc, "Cannot map plugged memory: %s", err_os(rc)) : 0;
 }
 
 struct virtio_dev *hotplug_dev(struct hotplug *hotplug)

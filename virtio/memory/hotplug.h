@@ -38,6 +38,14 @@ int hotplug_create(struct hotplug **out, const struct virtio_env *env,
 int hotplug_map(struct hotplug *hotplug, struct err *e) __must_check;
 void hotplug_unmap(struct hotplug *hotplug);
 
+/*
+ * Between hotplug_map and the restore of any device, once the saved struct has been loaded: the
+ * blocks that it says are plugged become copies of the file `fd` (borrowed), in which the region
+ * begins at `offset`; fd -1 = no file has it. -EINVAL when a device cannot have such a struct, or
+ * has blocks of which there is no file; -errno of mmap.
+ */
+int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err *e) __must_check;
+
 struct virtio_dev *hotplug_dev(struct hotplug *hotplug);
 const struct hotplug_config *hotplug_config(const struct hotplug *hotplug);
 void hotplug_status(const struct hotplug *hotplug, struct hotplug_status *status);

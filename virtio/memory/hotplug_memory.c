@@ -99,6 +99,19 @@ int hotplug_memory_take(struct hotplug_memory *memory, uint64_t offset, uint64_t
     return 0;
 }
 
+int hotplug_memory_take_copy(struct hotplug_memory *memory, uint64_t offset, uint64_t len, int fd,
+                             uint64_t from)
+{
+    uint8_t *at = memory->hva + offset;
+
+    if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+             (off_t)from) == MAP_FAILED)
+        return -errno;
+    if (memory->pages == MEM_PAGES_TRANSPARENT)
+        madvise(at, len, MADV_HUGEPAGE);
+    return 0;
+}
+
 int hotplug_memory_give(struct hotplug_memory *memory, uint64_t offset, uint64_t len)
 {
     int rc = map_unplugged(memory, offset, len);

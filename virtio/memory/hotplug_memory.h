@@ -32,6 +32,11 @@ void hotplug_memory_release(struct hotplug_memory *memory);
 /* Makes a part usable: zeroed memory at first touch. -errno of mprotect. */
 int hotplug_memory_take(struct hotplug_memory *memory, uint64_t offset, uint64_t len) __must_check;
 
+/* The same for a part that was usable before a snapshot: what is at `from` of the file `fd`
+ * (borrowed), read at first touch; what is written stays here. -errno of mmap. */
+int hotplug_memory_take_copy(struct hotplug_memory *memory, uint64_t offset, uint64_t len, int fd,
+                             uint64_t from) __must_check;
+
 /* Gives the memory of a part back to the host and protects it, at once: the guest cannot touch it
  * in between. -errno of mmap or fallocate; then it is as it was. */
 int hotplug_memory_give(struct hotplug_memory *memory, uint64_t offset, uint64_t len) __must_check;

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_load: the input is a state file, whose length and checksum are made right. The machine is
+ * loaded by the real code over a fake KVM; one that loads goes on as far as it does by itself, is
+ * paused and saved, and what was saved loads again.
+ *
+ * The input's first byte is not part of the file: it says what is done with the machine.
+ */
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/support/fake_kvm.h"
+#include "tests/support/fake_loop.h"
+#include "tests/unit/load_fixture.h"
+#include "vmm/snapshot/crc64.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER_SIZE 32
+#define AT_LEN      24
+
+/* What the corpus' machines have. */
+#define MEM_SIZE (16 * MIB)
+
+enum { RUN = 1, SAVE = 2 };
+
+static void must(int rc, const struct err *e)
+{
+    if (rc)
+        fprintf(stderr, "fuzz_load: %s\n", e->text);
+    BUG_ON(rc);
+}
+
+static void save_and_load(struct loaded *loaded)
+{
+    struct loaded again;
+    struct err e;
+
+    must(load_fixture_save(loaded, &e), &e);
+    load_fixture_end(loaded);
+    must(load_fixture_load_again(&again, &e), &e);
+    load_fixture_end(&again);
+}
+
+static void run(struct loaded *loaded)
+{
+    struct err e;
+
+    must(machine_resume(loaded->machine, &e), &e);
+    fake_loop_settle(loaded->loop);
+    must(machine_pause(loaded->machine, &e), &e);
+}
+
+static void load(const uint8_t *file, size_t size, unsigned what)
+{
+    struct err e = {0};
+    struct loaded loaded;
+
+    if (load_fixture_load(&loaded, file, size, &e)) {
+        BUG_ON(e.text[0] == '\0' || strchr(e.text, '\n'));
+        load_fixture_end(&loaded);
+        return;
+    }
+    if (what & RUN)
+        run(&loaded);
+    if (what & SAVE)
+        save_and_load(&loaded);
+    else
+        load_fixture_end(&loaded);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static bool entered;
+    uint64_t len = size - 1, crc;
+    uint8_t *file;
+
+    if (!entered) {
+        load_fixture_enter(MEM_SIZE);
+        atexit(load_fixture_leave);
+    }
+    entered = true;
+    if (size < 1 + HEADER_SIZE + sizeof(crc))
+        return 0;
+    file = malloc(len);
+    BUG_ON(!file);
+    memcpy(file, data + 1, len);
+    memcpy(file + AT_LEN, &len, sizeof(len));
+    crc = crc64(0, file, len - sizeof(crc));
+    memcpy(file + len - sizeof(crc), &crc, sizeof(crc));
+    load(file, len, data[0]);
+    free(file);
+    return 0;
+}
