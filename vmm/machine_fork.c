@@ -2,6 +2,7 @@
 /* machine_fork.c: see machine_fork.h. */
 #include "vmm/machine_fork.h"
 
+#include "vmm/base/dirty.h"
 #include "vmm/base/timeline.h"
 #include "vmm/legacy/console.h"
 #include "vmm/saved_machine.h"
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <sys/mman.h>
 
@@ -102,6 +104,7 @@ static int check_can_fork(const struct machine *machine, const struct machine_fo
 struct forking {
     struct loop_timer timer;
     bool too_late;
+    void *state; /* room for a state file's bytes; only what is written takes memory */
     unsigned born;
     struct child *child[FORK_CHILDREN_MAX];
     pid_t pid[FORK_CHILDREN_MAX];
@@ -127,34 +130,34 @@ static int give_birth(struct machine *machine, const struct machine_fork *fork,
     return 0;
 }
 
-/* Between pause and resume: the guest of a running machine stands still meanwhile. */
+/* The guest stands still. */
 static int fork_paused(struct machine *machine, const struct machine_fork *fork,
                        struct forking *forking, struct err *e)
 {
+    struct inheritance of = {.parent = machine, .state = forking->state};
+    /* All go on from the same last snapshot: what is dirty now is dirty in each. */
+    int rc = dirty_take(&machine->mem, &machine->kvm, e);
+
+    dirty_settle(&machine->mem, false);
+    if (rc == 0)
+        rc = machine_save_state(machine, forking->state, STATE_FILE_MAX, &of.state_len, e);
+    return rc ? rc : give_birth(machine, fork, forking, &of, e);
+}
+
+/* Stops the guest for as long as it must, if it runs. */
+static int fork_stopped(struct machine *machine, const struct machine_fork *fork,
+                        struct forking *forking, struct err *e)
+{
     bool ran = machine->state == MACHINE_RUNNING;
-    struct inheritance of = {.parent = machine};
-    void *state;
     int rc = machine_pause(machine, e);
+    struct err ignored;
 
     if (rc == 0 && machine->state != MACHINE_PAUSED)
         rc = err_set(e, -EBUSY, "The guest has ended.");
     if (rc)
         return rc;
-    state = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    of.state = state;
-    if (state == MAP_FAILED)
-        rc = err_set(e, -errno, "Cannot save the machine's state: %s", err_os(-errno));
-    else
-        rc = machine_save_state(machine, state, STATE_FILE_MAX, &of.state_len, e);
-    if (rc == 0)
-        rc = give_birth(machine, fork, forking, &of, e);
-    if (ran) {
-        struct err ignored;
-
-        BUG_ON(machine_resume(machine, &ignored)); /* it is paused: nothing can be in the way */
-    }
-    if (state != MAP_FAILED)
-        munmap(state, STATE_FILE_MAX);
+    rc = fork_paused(machine, fork, forking, e);
+    BUG_ON(ran && machine_resume(machine, &ignored)); /* it is paused: nothing can be in the way */
     return rc;
 }
 
@@ -200,6 +203,23 @@ static int hear_all(struct machine *machine, const struct machine_fork *fork,
     return 0;
 }
 
+static struct forking *begin(struct err *e)
+{
+    struct forking *forking = calloc(1, sizeof(*forking));
+    int rc = -ENOMEM;
+
+    if (forking) {
+        forking->state =
+            mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (forking->state != MAP_FAILED)
+            return forking;
+        rc = -errno;
+        free(forking);
+    }
+    err_set(e, rc, "There is no memory to save the machine's state in: %s", err_os(rc));
+    return NULL;
+}
+
 int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t *pid,
                  struct err *e)
 {
@@ -208,10 +228,10 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
 
     if (rc)
         return rc;
-    forking = calloc(1, sizeof(*forking));
+    forking = begin(e);
     if (!forking)
-        return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
-    rc = fork_paused(machine, fork, forking, e);
+        return e->code;
+    rc = fork_stopped(machine, fork, forking, e);
     if (rc == 0)
         rc = hear_all(machine, fork, forking, e);
     for (unsigned i = 0; i < forking->born; i++) {
@@ -221,15 +241,17 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
         else
             child_let_go(forking->child[i]);
     }
+    munmap(forking->state, STATE_FILE_MAX);
     free(forking);
     return rc;
 }
 
 /* ---- the child ------------------------------------------------------------------------------- */
 
-void fork_let_go(const struct inheritance *of, const int *keep, unsigned count)
+void fork_let_go(const struct inheritance *of, int listener)
 {
     struct machine *parent = of->parent;
+    const int keep[] = {listener, parent->mem.fd};
 
     /* Mappings of the parent's VM would keep it alive behind the parent's end. */
     vcpus_destroy(&parent->vcpus);
@@ -241,16 +263,33 @@ void fork_let_go(const struct inheritance *of, const int *keep, unsigned count)
         hotplug_unmap(parent->devices.hotplug);
     console_forget();
     loop_forget(parent->loop);
-    child_close_others(of->self, keep, count);
+    child_close_others(of->self, keep, ARRAY_SIZE(keep));
+}
+
+/* A lock on the memory file is the parent's description's, which may end before us. */
+static int lock_file(struct machine *machine, const struct machine *parent, struct err *e)
+{
+    int fd = machine->mem.fd;
+
+    if (fd < 0)
+        return 0;
+    machine->mem.fd = file_lock_share_anew(&machine->mem_lock, fd, parent->mem_path);
+    if (machine->mem.fd < 0)
+        return err_set(e, machine->mem.fd, "The memory file %s cannot be locked: %s",
+                       parent->mem_path, err_os(machine->mem.fd));
+    close(fd);
+    return 0;
 }
 
 /* What no state file has: it is the same guest on the same host. */
-static void take_over(struct machine *machine, struct machine *parent)
+static int take_over(struct machine *machine, const struct machine *parent, struct err *e)
 {
-    machine->mem = parent->mem;
-    machine->mem.device_count = 0; /* pmem and plugged memory are mapped anew */
     machine->options.boot_timer = parent->options.boot_timer;
     machine->cpu_template = parent->cpu_template;
+    machine->mem_path = parent->mem_path;
+    machine->mem = parent->mem;
+    machine->mem.device_count = 0; /* pmem and plugged memory are mapped anew */
+    return lock_file(machine, parent, e);
 }
 
 int machine_inherit(struct machine *machine, const struct inheritance *of,
@@ -265,8 +304,9 @@ int machine_inherit(struct machine *machine, const struct inheritance *of,
     int rc;
 
     timeline_stamp(TIMELINE_CONFIG);
-    take_over(machine, parent);
-    rc = machine_load_state(machine, &load, of->state, of->state_len, e);
+    rc = take_over(machine, parent, e);
+    if (rc == 0)
+        rc = machine_load_state(machine, &load, of->state, of->state_len, e);
     if (rc == 0)
         machine->state = MACHINE_PAUSED;
     return rc;

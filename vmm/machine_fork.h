@@ -62,10 +62,10 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
                  struct err *e) __must_check;
 
 /*
- * In the child: lets go of the parent's VM, ring, terminal and descriptors, but for `keep`. After
- * it nothing of the parent's but its memory and the state may be used.
+ * In the child: lets go of the parent's VM, ring, terminal and descriptors, but for `listener`, its
+ * own. After it nothing of the parent's but its memory and the state may be used.
  */
-void fork_let_go(const struct inheritance *of, const int *keep, unsigned count);
+void fork_let_go(const struct inheritance *of, int listener);
 
 /*
  * In the child: makes a machine that was told nothing yet the parent's, paused. It takes the memory

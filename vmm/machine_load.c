@@ -274,6 +274,7 @@ int machine_load(struct machine *machine, const struct machine_load *load, struc
     free(bytes);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: ");
+    machine->mem_path = strdup(load->files.mem_path); /* NULL: a fork will not find it */
     machine->state = MACHINE_PAUSED;
     machine_take_console(machine);
     return 0;

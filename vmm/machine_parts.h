@@ -48,6 +48,7 @@ struct machine {
     struct virtio_env env; /* what devices know of us: &mem and loop */
     struct mem mem;
     struct file_lock mem_lock; /* on the memory file that mem.fd is, if any */
+    char *mem_path;            /* where that was found; NULL = none */
     struct kvm kvm;
     struct vcpus vcpus;
     struct bus ports, mmio;

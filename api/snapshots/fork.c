@@ -323,7 +323,7 @@ static void become(void *owner, unsigned index, const struct inheritance *of)
     static struct err e;
 
     timeline_restart();
-    fork_let_go(of, &forking->listener[index], 1);
+    fork_let_go(of, forking->listener[index]);
     if (make_monitor(forking, index, of, &server, &e)) {
         child_say(of->self, &e);
         vanish(forking, index, of);

@@ -2,8 +2,9 @@
 /* Live fork: a running guest goes on in further processes, and none of them sees another. */
 #include "tests/e2e/bare.h"
 #include "tests/e2e/e2e.h"
-#include "tests/e2e/vm.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
+#include "tests/support/files.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -163,4 +164,151 @@ E2E(a_fork_of_a_fork_goes_on, TINY)
         }
     }
     counts_beyond(twin.console, pace_of(twin.console) + 3);
+}
+
+/* ---- what each has of its own ---------------------------------------------------------------- */
+
+/* A ring's end, and so that of a socket that it accepts from, comes a moment after its process's.
+ */
+static void nobody_listens(const char *socket)
+{
+    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(2000)) {
+        int fd = api_connect(socket);
+        if (fd == -ECONNREFUSED)
+            return;
+        close(fd);
+    }
+    FAIL("somebody still listens at %s", socket);
+}
+
+E2E(a_fork_lets_go_of_the_parents_sockets, TINY)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"%s\"}", e2e_path("v.sock"));
+    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
+    vm_boot(vm, bare_guest(BARE_PACE), "");
+    struct twin twin = fork_one(
+        vm, "a", text_format(",\"vsock_override\":{\"uds_path\":\"%s\"}", e2e_path("w.sock")));
+    int fd = api_connect(e2e_path("v.sock"));
+    CHECK(fd >= 0);
+    close(fd);
+    const char *socket = strdup(vm->monitor.socket);
+    monitor_end(&vm->monitor);
+    nobody_listens(socket);
+    nobody_listens(e2e_path("v.sock"));
+    fd = api_connect(e2e_path("w.sock"));
+    CHECK(fd >= 0);
+    CHECK(!strcmp(vm_state(twin.vm), "Running"));
+}
+
+E2E(a_fork_has_its_own_id_log_metrics_and_timeline, TINY)
+{
+    const char *args[] = {"--id", "older", "--metrics-path", e2e_path("metrics"), NULL};
+    struct vm *vm = pacing(args);
+    struct twin twin = fork_one(
+        vm, "a",
+        text_format(",\"id\":\"younger\",\"metrics_path\":\"%s\"", twin_file("a", "metrics")));
+    struct text t = {0};
+    json_t *info = vm_get(twin.vm, "/");
+    CHECK(!strcmp(json_string_value(json_object_get(info, "id")), "younger"));
+    info = vm_get(vm, "/");
+    CHECK(!strcmp(json_string_value(json_object_get(info, "id")), "older"));
+
+    vm_put(twin.vm, "/actions", "{\"action_type\":\"FlushMetrics\"}");
+    json_t *line = json_load_file(twin_file("a", "metrics"), JSON_DISABLE_EOF_CHECK, NULL);
+    json_t *actions = json_object_get(json_object_get(line, "put_api_requests"), "actions_count");
+    CHECK_INT(json_integer_value(actions), 0); /* the parent's start was not the child's */
+
+    json_t *stages = json_object_get(vm_get(twin.vm, "/timeline"), "stages"), *stage;
+    size_t i;
+    json_array_foreach (stages, i, stage)
+        CHECK(json_integer_value(json_object_get(stage, "us")) < 60000000);
+    CHECK(json_array_size(stages) >= 4);
+
+    text_read_file(&t, twin_file("a", "log"));
+    CHECK(text_contains(&t, "[younger:"));
+    CHECK(!text_contains(&t, "[older:"));
+    CHECK(!strstr(vm_log(vm), "younger:"));
+}
+
+E2E(a_paused_guest_is_forked_and_stays_paused_while_its_fork_runs, TINY)
+{
+    struct vm *vm = pacing(NULL);
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    unsigned long stood = pace_of(e2e_path("console"));
+    struct twin twin = fork_one(vm, "a", ""), still = fork_one(vm, "b", ",\"resume_vm\":false");
+    counts_beyond(twin.console, stood + 10);
+    CHECK(!strcmp(vm_state(vm), "Paused"));
+    CHECK(!strcmp(vm_state(still.vm), "Paused"));
+    CHECK_INT(pace_of(e2e_path("console")), stood);
+    CHECK_INT(pace_of(still.console), 0);
+    vm_patch(still.vm, "/vm", "{\"state\":\"Resumed\"}");
+    counts_beyond(still.console, stood);
+}
+
+E2E(a_snapshot_of_a_fork_goes_on, TINY)
+{
+    struct vm *vm = pacing(NULL);
+    struct twin twin = fork_one(vm, "a", "");
+    counts_beyond(twin.console, 0);
+    snap_take(twin.vm, "s");
+    unsigned long stood = pace_of(twin.console);
+    vm = vm_new(NULL);
+    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("later"));
+    vm_put(vm, "/snapshot/load",
+           "{\"snapshot_path\":\"%s\",\"mem_backend\":{\"backend_path\":\"%s\","
+           "\"backend_type\":\"File\"},\"resume_vm\":true}",
+           e2e_path("s.state"), e2e_path("s.mem"));
+    counts_beyond(e2e_path("later"), stood);
+
+    twin = fork_one(vm, "b", ""); /* out of a memory file */
+    monitor_end(&vm->monitor);
+    counts_beyond(twin.console, pace_of(e2e_path("later")));
+}
+
+/* ---- what is refused ------------------------------------------------------------------------- */
+
+E2E(a_fork_of_which_one_child_cannot_be_made_makes_none, TINY)
+{
+    struct vm *vm = pacing(NULL);
+    vm_refused(vm, "PUT", "/snapshot/fork", "b.sock: Cannot open serial output",
+               "{\"children\":[%s,{\"api_sock\":\"%s\",\"serial_out_path\":\"%s\","
+               "\"log_path\":\"%s\"}]}",
+               child_body("a", ""), twin_file("b", "sock"), e2e_path("missing/console"),
+               twin_file("b", "log"));
+    CHECK(access(twin_file("a", "sock"), F_OK) != 0);
+    CHECK(access(twin_file("b", "sock"), F_OK) != 0);
+    CHECK_INT(pace_of(twin_file("a", "console")), 0);
+    counts_beyond(e2e_path("console"), pace_of(e2e_path("console")));
+    fork_one(vm, "a", ""); /* and nothing is in the way of another try */
+}
+
+E2E(a_fork_is_refused_of_a_writable_drive_and_done_with_a_read_only_one, TINY)
+{
+    struct vm *vm = vm_new(NULL);
+    CHECK_INT(files_make_sparse(e2e_path("disk"), 1 << 20), 0);
+    vm_put(vm, "/drives/d", "{\"drive_id\":\"d\",\"path_on_host\":\"%s\",\"is_root_device\":false}",
+           e2e_path("disk"));
+    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
+    vm_boot(vm, bare_guest(BARE_PACE), "");
+    vm_refused(vm, "PUT", "/snapshot/fork", "The drive d is writable and has no overlay",
+               "{\"children\":[%s]}", child_body("a", ""));
+    counts_beyond(e2e_path("console"), pace_of(e2e_path("console")));
+
+    vm = vm_new(NULL);
+    vm_put(vm, "/drives/d",
+           "{\"drive_id\":\"d\",\"path_on_host\":\"%s\",\"is_root_device\":false,"
+           "\"is_read_only\":true}",
+           e2e_path("disk"));
+    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
+    vm_boot(vm, bare_guest(BARE_PACE), "");
+    counts_beyond(fork_one(vm, "a", "").console, 0);
+}
+
+E2E(a_fork_is_refused_before_the_start, HOST)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_refused(vm, "PUT", "/snapshot/fork", "not supported before starting the microVM",
+               "{\"children\":[%s]}", child_body("a", ""));
+    CHECK(access(twin_file("a", "sock"), F_OK) != 0);
 }

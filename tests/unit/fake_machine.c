@@ -206,9 +206,9 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
 }
 
 /* What only a child does. */
-void fork_let_go(const struct inheritance *of, const int *keep, unsigned count)
+void fork_let_go(const struct inheritance *of, int listener)
 {
-    (void)of, (void)keep, (void)count;
+    (void)of, (void)listener;
     abort();
 }
 

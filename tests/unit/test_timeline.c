@@ -65,6 +65,21 @@ static void test_timeline_forget_leaves_only_earlier_stages(void **state)
     assert_int_equal(timeline_ns(TIMELINE_KERNEL), 0);
 }
 
+static void test_timeline_restart_keeps_nothing_and_begins_now(void **state)
+{
+    uint64_t before = now_ns();
+
+    (void)state;
+    timeline_stamp(TIMELINE_EXEC);
+    timeline_stamp(TIMELINE_INIT);
+    timeline_stamp_guest(1);
+    timeline_restart();
+    assert_true(timeline_ns(TIMELINE_EXEC) >= before);
+    for (unsigned i = TIMELINE_EXEC + 1; i < TIMELINE_COUNT; i++)
+        assert_int_equal(timeline_ns((enum timeline_stage)i), 0);
+    assert_null(timeline_guest(0));
+}
+
 static void test_timeline_stages_have_distinct_names(void **state)
 {
     (void)state;
@@ -84,6 +99,7 @@ int main(void)
         cmocka_unit_test(test_timeline_first_stamp_wins),
         cmocka_unit_test(test_timeline_keeps_the_first_stamp_of_each_guest_value_until_it_is_full),
         cmocka_unit_test(test_timeline_forget_leaves_only_earlier_stages),
+        cmocka_unit_test(test_timeline_restart_keeps_nothing_and_begins_now),
         cmocka_unit_test(test_timeline_stages_have_distinct_names),
     };
 

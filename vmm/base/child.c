@@ -156,8 +156,15 @@ pid_t child_fork(struct child **out, struct loop *loop, int cgroup, struct err *
         return 0;
     }
     close(link[1]);
-    code = child->pid < 0 ? err_set(e, code, "Cannot make a child: %s", err_os(code))
-                          : watch(child, link[0], e);
+    if (child->pid > 0)
+        code = watch(child, link[0], e);
+    else if (cgroup >= 0)
+        err_set(e, code,
+                "Cannot make a child in its cgroup, which must be one of version 2 that takes "
+                "processes: %s",
+                err_os(code));
+    else
+        err_set(e, code, "Cannot make a child: %s", err_os(code));
     if (code) {
         close(link[0]);
         free(child);
