@@ -4,13 +4,22 @@
 
 #include "tests/e2e/e2e.h"
 
-void snap_take(struct vm *vm, const char *name)
+static void take(struct vm *vm, const char *type, const char *name)
 {
     vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    vm_put(
-        vm, "/snapshot/create",
-        "{\"snapshot_type\":\"Full\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"}",
-        e2e_path(name), e2e_path(name));
+    vm_put(vm, "/snapshot/create",
+           "{\"snapshot_type\":\"%s\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"}",
+           type, e2e_path(name), e2e_path(name));
+}
+
+void snap_take(struct vm *vm, const char *name)
+{
+    take(vm, "Full", name);
+}
+
+void snap_diff(struct vm *vm, const char *name)
+{
+    take(vm, "Diff", name);
 }
 
 struct vm *snap_revive(const char *name, const char *more)

@@ -11,6 +11,9 @@
 /* A full snapshot of a guest that is paused for it and stays so. */
 void snap_take(struct vm *vm, const char *name);
 
+/* The same of what was written since the last one; into the file's place if it has the size. */
+void snap_diff(struct vm *vm, const char *name);
+
 /* A new monitor that goes on from it. `more` are further members of the request, each with a comma
  * before it. */
 struct vm *snap_revive(const char *name, const char *more);
