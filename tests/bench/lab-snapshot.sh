@@ -11,7 +11,7 @@ measure()
 {
     echo "== $1"
     shift
-    bench/snaptime template /tmp/s vmlinux bench-init.cpio "$@"
+    bench/snaptime diff /tmp/s vmlinux bench-init.cpio "$@"
     bench/snaptime load /tmp/s 5 "" "$@"
 }
 
