@@ -101,6 +101,8 @@ int act_timeline(struct call *call, struct err *e)
         write_stage(&w, name, stamp->ns);
     }
     json_write_end(&w, ']');
+    if (timeline_shell())
+        json_member_string(&w, "shell", timeline_shell());
     json_write_end(&w, '}');
     return call_answer(call, &w, e);
 }

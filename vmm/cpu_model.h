@@ -26,12 +26,15 @@ struct cpu_model {
  */
 void cpu_model_request_features(void);
 
+/* What KVM offers a guest: a third of a millisecond on hosts that are guests themselves. */
+int cpu_model_query(const struct kvm *kvm, struct cpuid_table *offer, struct err *e) __must_check;
+
 /*
- * Makes the model: queries KVM's CPUID table (once), applies `cpu_template` if given, else the
+ * Makes the model out of KVM's offer: applies `cpu_template` if given, else the
  * static one that `config` names, then describes the machine. Errors are sentences about the host
  * or the template, worded as clients of Firecracker know them.
  */
-int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
+int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
                      const struct machine_config *config, const struct cpu_template *cpu_template,
                      struct err *e) __must_check;
 
@@ -39,9 +42,15 @@ int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
  * the guest would fault at its first access. */
 int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err *e) __must_check;
 
-/* Gives it to vCPU `index`: KVM_SET_CPUID2, the template's MSRs, the boot MSRs. */
+/* The table of vCPU `index`. */
+void cpu_model_cpuid(const struct cpu_model *model, unsigned index, struct cpuid_table *table);
+
+/* Gives it to vCPU `index`: its table alone; or table, the template's MSRs and the boot MSRs, where
+ * a vCPU that has the table `given` already (NULL = none) is not given the same again. */
+int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index,
+                         struct err *e) __must_check;
 int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
-                    struct err *e) __must_check;
+                    const struct cpuid_table *given, struct err *e) __must_check;
 
 /* The rate of the vCPU's time stamp counter in kHz; 0 if KVM does not say. */
 uint32_t cpu_model_tsc_khz(int vcpu_fd);

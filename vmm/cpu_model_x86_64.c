@@ -19,11 +19,11 @@ void cpu_model_request_features(void)
     syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM, XFEATURE_XTILE_DATA);
 }
 
-static int query_kvm(const struct kvm *kvm, struct cpuid_table *table, struct err *e)
+int cpu_model_query(const struct kvm *kvm, struct cpuid_table *offer, struct err *e)
 {
-    table->count = CPUID_ENTRIES_MAX;
-    table->padding = 0;
-    if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, table)) {
+    offer->count = CPUID_ENTRIES_MAX;
+    offer->padding = 0;
+    if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, offer)) {
         int code = -errno;
         return err_set(e, code, "Cannot get the CPUID table that KVM supports: %s", err_os(code));
     }
@@ -46,16 +46,19 @@ static int apply_template(struct cpu_model *model, const struct machine_config *
     return cpu_template_apply_static_cpuid(config->cpu_template, &model->cpuid, e);
 }
 
-int cpu_model_create(struct cpu_model *model, const struct kvm *kvm,
+static size_t table_size(const struct cpuid_table *table)
+{
+    return offsetof(struct cpuid_table, entry) + table->count * sizeof(table->entry[0]);
+}
+
+int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
                      const struct machine_config *config, const struct cpu_template *cpu_template,
                      struct err *e)
 {
     struct kvm_cpuid_entry2 *leaf0, vendor = {0};
     int ret;
 
-    ret = query_kvm(kvm, &model->cpuid, e);
-    if (ret < 0)
-        return ret;
+    memcpy(&model->cpuid, offer, table_size(offer));
     leaf0 = cpuid_find(&model->cpuid, 0, 0);
     if (leaf0)
         vendor = *leaf0;
@@ -90,24 +93,41 @@ int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err 
                    (unsigned long long)((UINT64_C(1) << bits) / GIB));
 }
 
-int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
+void cpu_model_cpuid(const struct cpu_model *model, unsigned index, struct cpuid_table *table)
+{
+    memcpy(table, &model->cpuid, table_size(&model->cpuid));
+    cpuid_describe_vcpu(table, &model->machine, index);
+}
+
+static int give(const struct cpuid_table *table, int vcpu_fd, unsigned index, struct err *e)
+{
+    int code = ioctl(vcpu_fd, KVM_SET_CPUID2, table) ? -errno : 0;
+
+    return code
+               ? err_set(e, code, "KVM refuses the CPUID table of vCPU %u: %s", index, err_os(code))
+               : 0;
+}
+
+int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
     struct cpuid_table table;
-    int ret;
 
-    memcpy(&table, &model->cpuid,
-           offsetof(struct cpuid_table, entry) + model->cpuid.count * sizeof(table.entry[0]));
-    cpuid_describe_vcpu(&table, &model->machine, index);
-    if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table)) {
-        int code = -errno;
-        return err_set(e, code, "KVM refuses the CPUID table of vCPU %u: %s", index, err_os(code));
-    }
-    if (model->n_msr) {
+    cpu_model_cpuid(model, index, &table);
+    return give(&table, vcpu_fd, index, e);
+}
+
+int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
+                    const struct cpuid_table *given, struct err *e)
+{
+    struct cpuid_table table;
+    int ret = 0;
+
+    cpu_model_cpuid(model, index, &table);
+    if (!given || memcmp(given, &table, table_size(&table)) != 0)
+        ret = give(&table, vcpu_fd, index, e);
+    if (ret == 0 && model->n_msr)
         ret = msr_modify(vcpu_fd, model->msr, model->n_msr, e);
-        if (ret < 0)
-            return ret;
-    }
-    return msr_set_boot_values(vcpu_fd, e);
+    return ret < 0 ? ret : msr_set_boot_values(vcpu_fd, e);
 }
 
 uint32_t cpu_model_tsc_khz(int vcpu_fd)

@@ -28,6 +28,7 @@ int machine_create(struct machine **out, struct loop *loop, const struct machine
     machine->kernel_fd = machine->initrd_fd = -1;
     machine->kvm.fd = machine->kvm.vm_fd = -1;
     machine->env = (struct virtio_env){.mem = &machine->mem, .loop = loop};
+    machine_build_init(machine);
     devices_init(&machine->devices, &machine->env);
     serial_init(&machine->serial, loop, &machine->serial_irq);
     rc = serial_set_output(&machine->serial, NULL, e);
@@ -65,10 +66,18 @@ void machine_destroy(struct machine *machine)
     if (!machine)
         return;
     close_boot_source(machine);
+    shell_destroy(&machine->shell);
+    vcpus_destroy(&machine->vcpus);
+    kvm_close(&machine->kvm);
     devices_destroy(&machine->devices);
     free_cpu_template(machine->cpu_template);
     serial_destroy(&machine->serial);
     free(machine);
+}
+
+void machine_prepare(struct machine *machine)
+{
+    shell_prepare(&machine->shell);
 }
 
 enum machine_state machine_state(const struct machine *machine)

@@ -36,6 +36,10 @@ int machine_create(struct machine **machine, struct loop *loop,
 /* Before the start only (tests): a machine that has run ends with the process. NULL is accepted. */
 void machine_destroy(struct machine *machine);
 
+/* Has what a start or a load will need made ahead, while the loop waits for a first request
+ * (shell.h). Delays nobody who asks meanwhile, and cannot fail. */
+void machine_prepare(struct machine *machine);
+
 enum machine_state machine_state(const struct machine *machine);
 
 /* Configuration, before the start. Getters return what was configured (defaults before that). */

@@ -30,6 +30,18 @@ static void guest_asked_for_end(void *owner)
     machine_end(owner, 0);
 }
 
+void machine_build_init(struct machine *machine)
+{
+    machine->vcpus = (struct vcpus){
+        .loop = machine->loop,
+        .ports = &machine->ports,
+        .mmio = &machine->mmio,
+        .ended = vcpu_failed,
+        .owner = machine,
+    };
+    shell_init(&machine->shell, machine->loop, &machine->kvm, &machine->vcpus);
+}
+
 static unsigned device_count(const struct machine *machine)
 {
     return devices_list(&machine->devices, NULL, 0);
@@ -98,8 +110,9 @@ static int create_vm(struct machine *machine, struct err *e)
     struct kvm_registers registers;
     int rc;
 
+    shell_close(&machine->shell);
     cpu_model_request_features();
-    rc = kvm_open(&machine->kvm, e);
+    rc = machine->kvm.fd < 0 ? kvm_open(&machine->kvm, e) : 0;
     if (rc == 0)
         rc = kvm_check_capabilities(&machine->kvm, cpu_template_waives, machine->cpu_template, e);
     if (rc == 0 && machine->cpu_template)
@@ -120,31 +133,27 @@ static int create_vm(struct machine *machine, struct err *e)
 /* Without anything in them: a snapshot has all of it. */
 static int create_empty_vcpus(struct machine *machine, struct err *e)
 {
-    struct vcpus *vcpus = &machine->vcpus;
-
-    vcpus->loop = machine->loop;
-    vcpus->ports = &machine->ports;
-    vcpus->mmio = &machine->mmio;
-    vcpus->ended = vcpu_failed;
-    vcpus->owner = machine;
-    return vcpus_create(vcpus, &machine->kvm, machine->config.vcpu_count, e);
+    return vcpus_create(&machine->vcpus, &machine->kvm, machine->config.vcpu_count, e);
 }
 
 static int create_vcpus(struct machine *machine, struct err *e)
 {
     struct vcpus *vcpus = &machine->vcpus;
+    const struct cpuid_table *given = machine->shell.given, *offer;
     struct cpu_model model;
     int rc = create_empty_vcpus(machine, e);
 
+    if (rc == 0)
+        rc = shell_offer(&machine->shell, &offer, e);
     if (rc)
         return rc;
-    rc = cpu_model_create(&model, &machine->kvm, &machine->config, machine->cpu_template, e);
+    rc = cpu_model_create(&model, offer, &machine->config, machine->cpu_template, e);
     if (rc == 0)
         rc = cpu_model_check_addresses(&model, mem_end(&machine->mem), e);
     if (rc)
         return rc;
     for (unsigned i = 0; i < vcpus->count && rc == 0; i++)
-        rc = cpu_model_apply(&model, vcpus->vcpu[i].fd, i, e);
+        rc = cpu_model_apply(&model, vcpus->vcpu[i].fd, i, i == 0 ? given : NULL, e);
     timeline_stamp(TIMELINE_VM);
     return rc;
 }
@@ -330,6 +339,7 @@ static void tear_down(struct machine *machine)
     machine->generation = (struct generation){0};
     memset(&machine->ports, 0, sizeof(machine->ports));
     memset(&machine->mmio, 0, sizeof(machine->mmio));
+    shell_forget_vm(&machine->shell);
     vcpus_destroy(&machine->vcpus);
     kvm_close(&machine->kvm);
     if (machine->registers)

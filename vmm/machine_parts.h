@@ -15,6 +15,7 @@
 #include "vmm/legacy/power.h"
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
+#include "vmm/shell.h"
 #include "vmm/snapshot/file_lock.h"
 #include "vmm/vcpu.h"
 
@@ -44,7 +45,8 @@ struct machine {
     struct cpu_template *cpu_template; /* NULL = none */
     struct devices devices;
 
-    /* What it is made of, from the start on. */
+    /* What it is made of, from the start on; some of it by the shell before. */
+    struct shell shell;
     struct virtio_env env; /* what devices know of us: &mem and loop */
     struct mem mem;
     struct file_lock mem_lock; /* on the memory file that mem.fd is, if any */
@@ -65,6 +67,9 @@ struct machine {
     struct power power;
     struct generation generation;
 };
+
+/* Says whose the vCPUs are, and who may make some ahead: before all that follows. */
+void machine_build_init(struct machine *machine);
 
 /*
  * Builds everything that a start needs, down to the vCPUs' registers, without running anything. On

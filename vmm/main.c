@@ -303,6 +303,8 @@ static void create_parts(struct api *api, const struct args *args, int listener,
         fail(e);
     starting_at = NULL;
     timeline_stamp(TIMELINE_API);
+    if (!args->config_file)
+        machine_prepare(api->machine);
 }
 
 /* As api.h says; the lock is held. */

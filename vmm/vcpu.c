@@ -44,8 +44,7 @@ int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count, struc
 {
     int rc;
 
-    all->count = 0;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = all->count; i < count; i++) {
         struct vcpu *vcpu = &all->vcpu[i];
         void *run;
 

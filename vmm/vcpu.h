@@ -56,7 +56,7 @@ struct vcpus {
     struct vcpu vcpu[MACHINE_VCPUS_MAX];
 };
 
-/* Creates `count` vCPUs in the VM, without threads. */
+/* Creates vCPUs in the VM, without threads, until there are `count`. On error none is left. */
 int vcpus_create(struct vcpus *all, const struct kvm *kvm, unsigned count,
                  struct err *e) __must_check;
 

@@ -18,6 +18,7 @@ struct loop {
     unsigned count;
     struct deferred *deferred;
     struct batch_hook *hooks;
+    struct idle_work *idle;
     bool not_current, stopped;
     void (*wait)(struct loop *loop, void *arg);
     void *wait_arg;
@@ -118,6 +119,17 @@ void fake_loop_end_turn(struct loop *loop)
     loop->not_current = was;
 }
 
+bool fake_loop_idle_step(struct loop *loop)
+{
+    struct idle_work *work = loop->idle;
+
+    if (!work)
+        return false;
+    if (!work->step(work) && loop->idle == work)
+        loop->idle = NULL;
+    return true;
+}
+
 static bool is_idle_verb(const struct fake_op *op)
 {
     if (op->cancelled)
@@ -198,6 +210,11 @@ void loop_lock(struct loop *loop)
 void loop_unlock(struct loop *loop)
 {
     (void)loop;
+}
+
+void loop_when_idle(struct loop *loop, struct idle_work *work)
+{
+    loop->idle = work;
 }
 
 void loop_cond_wait(struct loop *loop, pthread_cond_t *cond)

@@ -55,6 +55,10 @@ int fake_loop_carry_out(struct loop *loop, unsigned index);
 /* The rest of a turn: deferred calls that are queued now, then the batch's hooks. */
 void fake_loop_end_turn(struct loop *loop);
 
+/* A moment with nothing to do: one step of the work that waits for it (loop_when_idle). False if
+ * there is none. */
+bool fake_loop_idle_step(struct loop *loop);
+
 /* Turns until nothing is pending but polls, accepts and timers: each operation is carried out and
  * completed, oldest first. */
 void fake_loop_settle(struct loop *loop);

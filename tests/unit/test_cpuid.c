@@ -404,6 +404,7 @@ static void test_cpu_model_is_accepted_by_kvm_for_each_vcpu(void **state)
 {
     struct kvm kvm = {.fd = open("/dev/kvm", O_RDWR | O_CLOEXEC)};
     struct machine_config config = {.vcpu_count = 4, .smt = true};
+    static struct cpuid_table offer;
     static struct cpu_model model;
     struct err e;
     int vm;
@@ -415,13 +416,14 @@ static void test_cpu_model_is_accepted_by_kvm_for_each_vcpu(void **state)
     assert_true(vm >= 0);
     assert_int_equal(ioctl(vm, KVM_CREATE_IRQCHIP, 0ul), 0);
 
-    assert_int_equal(cpu_model_create(&model, &kvm, &config, NULL, &e), 0);
+    assert_int_equal(cpu_model_query(&kvm, &offer, &e), 0);
+    assert_int_equal(cpu_model_create(&model, &offer, &config, NULL, &e), 0);
     for (unsigned i = 0; i < config.vcpu_count; i++) {
         static struct cpuid_table seen;
         int vcpu = ioctl(vm, KVM_CREATE_VCPU, (unsigned long)i);
 
         assert_true(vcpu >= 0);
-        assert_int_equal(cpu_model_apply(&model, vcpu, i, &e), 0);
+        assert_int_equal(cpu_model_apply(&model, vcpu, i, NULL, &e), 0);
         seen.count = CPUID_ENTRIES_MAX;
         assert_int_equal(ioctl(vcpu, KVM_GET_CPUID2, &seen), 0);
         assert_int_equal(cpuid_find(&seen, 1, 0)->ebx >> 24, i);
@@ -438,6 +440,7 @@ static void test_cpu_model_template_msr_that_kvm_lacks_is_named(void **state)
     struct machine_config config = {.vcpu_count = 1};
     struct msr_modifier msr[2] = {{.index = 0x174, .keep = 0, .value = 0x10}, {.index = 0xdeadbee}};
     struct cpu_template cpu_template = {.msr = msr, .n_msr = 2};
+    static struct cpuid_table offer;
     static struct cpu_model model;
     struct err e;
     int vm, vcpu;
@@ -448,7 +451,8 @@ static void test_cpu_model_template_msr_that_kvm_lacks_is_named(void **state)
     vm = ioctl(kvm.fd, KVM_CREATE_VM, 0ul);
     assert_int_equal(ioctl(vm, KVM_CREATE_IRQCHIP, 0ul), 0);
     vcpu = ioctl(vm, KVM_CREATE_VCPU, 0ul);
-    assert_int_equal(cpu_model_create(&model, &kvm, &config, &cpu_template, &e), 0);
+    assert_int_equal(cpu_model_query(&kvm, &offer, &e), 0);
+    assert_int_equal(cpu_model_create(&model, &offer, &config, &cpu_template, &e), 0);
 
     if (access("/sys/module/kvm/parameters/ignore_msrs", R_OK) == 0) {
         int fd = open("/sys/module/kvm/parameters/ignore_msrs", O_RDONLY);
@@ -459,7 +463,7 @@ static void test_cpu_model_template_msr_that_kvm_lacks_is_named(void **state)
         if (ignored == 'Y')
             skip();
     }
-    assert_int_equal(cpu_model_apply(&model, vcpu, 0, &e), -EINVAL);
+    assert_int_equal(cpu_model_apply(&model, vcpu, 0, NULL, &e), -EINVAL);
     assert_non_null(strstr(e.text, "Register Address: deadbee"));
     close(vcpu);
     close(vm);

@@ -187,6 +187,7 @@ static void test_kvm_calls_on_other_device_fail_with_sentence(void **state)
     assert_int_equal(kvm_ioeventfd(&kvm, kvm.fd, GPA(0xc0001050), 0, true, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "0xc0001050"));
     close(kvm.vm_fd);
+    kvm.vm_fd = -1;
     assert_int_equal(kvm_vm_create(&kvm, &mem, false, &no_registers, &e), -ENOTTY);
     assert_non_null(strstr(e.text, "Cannot create the VM"));
 

@@ -757,6 +757,67 @@ static void test_loop_deferred_calls_run_in_order(void **state)
     assert_string_equal(o.text, "abc");
 }
 
+/* Work of three steps, with a call that comes while the second is made. */
+struct idling {
+    struct idle_work work;
+    struct order order;
+};
+
+static void idling_call(struct deferred *deferred)
+{
+    order_append(container_of(deferred, struct order, deferred[0]), 'x');
+}
+
+static bool idling_step(struct idle_work *work)
+{
+    struct idling *idling = container_of(work, struct idling, work);
+    char step = (char)('1' + strlen(idling->order.text));
+
+    if (step == '2')
+        loop_defer(idling->order.loop, &idling->order.deferred[0]);
+    order_append(&idling->order, step);
+    return step != '2';
+}
+
+static void test_loop_makes_idle_work_step_by_step_and_others_in_between(void **state)
+{
+    struct idling idling = {
+        .work.step = idling_step,
+        .order = {.deferred = {{.run = idling_call}}, .loop = *state},
+    };
+
+    loop_when_idle(*state, &idling.work);
+    loop_run(*state);
+
+    assert_string_equal(idling.order.text, "12x");
+}
+
+/* What has come is seen before the next step. */
+static bool signalling_step(struct idle_work *work)
+{
+    struct idling *idling = container_of(work, struct idling, work);
+
+    order_append(&idling->order, 's');
+    return true;
+}
+
+static void test_loop_sees_completions_before_idle_work(void **state)
+{
+    struct loop *loop = *state;
+    struct idling idling = {.work.step = signalling_step, .order.loop = loop};
+    struct watched w = watch(loop, 1);
+    int fd = make_event();
+
+    loop_poll(loop, &w.op, fd, false);
+    signal_event(fd);
+    loop_when_idle(loop, &idling.work);
+    loop_run(loop);
+
+    assert_int_equal(w.count, 1);
+    assert_string_equal(idling.order.text, "");
+    close(fd);
+}
+
 static void *stop_from_thread(void *arg)
 {
     usleep(5000);
@@ -1013,6 +1074,8 @@ int main(void)
         LOOP_TEST(test_loop_deferred_calls_run_in_order),
         LOOP_TEST(test_loop_stop_from_other_thread_ends_run),
         LOOP_TEST(test_loop_cond_wait_lets_loop_do_what_is_waited_for),
+        LOOP_TEST(test_loop_makes_idle_work_step_by_step_and_others_in_between),
+        LOOP_TEST(test_loop_sees_completions_before_idle_work),
         LOOP_TEST(test_loop_wait_in_callback_goes_on_with_other_completions),
         LOOP_TEST(test_loop_wake_makes_wait_look_again),
         LOOP_TEST(test_loop_wait_for_what_is_true_returns_at_once),

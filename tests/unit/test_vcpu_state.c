@@ -89,16 +89,18 @@ static void close_vm(struct fixture *f)
 static void boot(struct fixture *f)
 {
     const struct machine_config config = {.vcpu_count = VCPUS, .mem_size_mib = RAM / MIB};
+    struct cpuid_table offer;
     struct cpu_model model;
     struct boot_entry entry;
     struct err e = {0};
 
     open_vm(f);
     check(mem_write(&mem, GPA(ENTRY), counting_guest, sizeof(counting_guest)), NULL);
-    check(cpu_model_create(&model, &f->kvm, &config, NULL, &e), &e);
+    check(cpu_model_query(&f->kvm, &offer, &e), &e);
+    check(cpu_model_create(&model, &offer, &config, NULL, &e), &e);
     entry_write(&mem, BOOT_LINUX64, ENTRY, &entry);
     for (unsigned i = 0; i < VCPUS; i++) {
-        check(cpu_model_apply(&model, f->vcpus.vcpu[i].fd, i, &e), &e);
+        check(cpu_model_apply(&model, f->vcpus.vcpu[i].fd, i, NULL, &e), &e);
         check(vcpu_set_boot_state(&f->vcpus.vcpu[i], &entry, &e), &e);
     }
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/kvm.h>
@@ -50,6 +51,7 @@ int kvm_open(struct kvm *kvm, struct err *e)
     int version, size;
 
     kvm->vm_fd = -1;
+    kvm->chips_ns = 0;
     kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm->fd < 0)
         return explain_open(-errno, e);
@@ -136,23 +138,56 @@ static int add_slots(struct kvm *kvm, const struct mem *mem, bool log_dirty,
     return rc;
 }
 
-int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
-                  const struct kvm_registers *registers, struct err *e)
+int kvm_make_vm(struct kvm *kvm, struct err *e)
 {
-    int rc;
-
     kvm->vm_fd = create_vm(kvm->fd);
     if (kvm->vm_fd < 0)
         return err_set(e, kvm->vm_fd, "Cannot create the VM: %s", err_os(kvm->vm_fd));
-    rc = add_slots(kvm, mem, log_dirty, registers);
-    if (rc)
-        return err_set(e, rc, "Cannot give the VM its memory: %s", err_os(rc));
+    return 0;
+}
+
+int kvm_make_chips(struct kvm *kvm, struct err *e)
+{
     if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR))
         return err_set(e, -errno, "Cannot place the VM's task state segment: %s", err_os(-errno));
     if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0ul))
         return err_set(e, -errno, "Cannot create the VM's interrupt controllers: %s",
                        err_os(-errno));
+    kvm->chips_ns = now_ns();
     return 0;
+}
+
+/*
+ * Such a grace period lasts two ticks of the host's clock or a little more: measured with ticks of
+ * 4 ms, a slot takes 7 ms right after the interrupt controllers, 3 after 4 ms, and 0.1 after 8. The
+ * coarse clock's resolution is the tick.
+ */
+bool kvm_slots_wait(const struct kvm *kvm)
+{
+    struct timespec tick;
+
+    if (kvm->chips_ns == 0 || clock_getres(CLOCK_MONOTONIC_COARSE, &tick))
+        return false;
+    return now_ns() - kvm->chips_ns < 3 * (uint64_t)tick.tv_nsec;
+}
+
+void kvm_leave_vm(struct kvm *kvm)
+{
+    kvm->vm_fd = -1;
+    kvm->chips_ns = 0;
+}
+
+int kvm_vm_create(struct kvm *kvm, const struct mem *mem, bool log_dirty,
+                  const struct kvm_registers *registers, struct err *e)
+{
+    int rc = kvm->vm_fd < 0 ? kvm_make_vm(kvm, e) : 0;
+
+    if (rc)
+        return rc;
+    rc = add_slots(kvm, mem, log_dirty, registers);
+    if (rc)
+        return err_set(e, rc, "Cannot give the VM its memory: %s", err_os(rc));
+    return kvm->chips_ns == 0 ? kvm_make_chips(kvm, e) : 0;
 }
 
 void kvm_pulse_irq(void *kvm, uint32_t gsi)
@@ -229,4 +264,5 @@ void kvm_close(struct kvm *kvm)
     if (kvm->fd >= 0)
         close(kvm->fd);
     kvm->fd = kvm->vm_fd = -1;
+    kvm->chips_ns = 0;
 }

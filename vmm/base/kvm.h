@@ -3,9 +3,10 @@
  * kvm.h owns /dev/kvm and the VM: opening, the table of required capabilities, memory slots, the
  * in-kernel interrupt controllers, interrupts and ioeventfds.
  *
- * The order of calls matters: memory slots before the irqchip and before any ioeventfd, since on
- * Linux 6.18 a slot set after them waits about 7 ms for a grace period. There is no in-kernel PIT:
- * closing a VM that has one takes 16 ms. Both are why kvm_vm_create takes the memory.
+ * The order of calls matters. Since Linux 6.18 interrupt controllers and ioeventfds begin a grace
+ * period of RCU when they are made, and a memory slot set within it waits for its end, about 7 ms:
+ * slots come before them, or ticks later. There is no in-kernel PIT: closing a VM that has one
+ * takes 16 ms. Both are why kvm_vm_create takes the memory.
  *
  * All functions: the thread that builds the machine, or under the machine lock.
  */
@@ -20,6 +21,7 @@ struct kvm {
     int vm_fd;
     uint32_t run_size;    /* of a vCPU's shared kvm_run mapping */
     uint32_t device_slot; /* the slot of mem->device[0], others follow; mem->region[i] is slot i */
+    uint64_t chips_ns;    /* when the interrupt controllers were made (now_ns); 0 = not yet */
 };
 
 /* Opens /dev/kvm and checks its version. The sentence says what to do. */
@@ -46,7 +48,22 @@ struct kvm_registers {
 };
 
 /*
- * Creates the VM, registers every region of `mem` and the devices' registers, then the irqchip.
+ * What of a VM needs no memory, for whoever has time before it is known: the VM, then its interrupt
+ * controllers. The sentences are those of kvm_vm_create.
+ */
+int kvm_make_vm(struct kvm *kvm, struct err *e) __must_check;
+int kvm_make_chips(struct kvm *kvm, struct err *e) __must_check;
+
+/* Whether a slot set now may wait for the grace period of the interrupt controllers. */
+bool kvm_slots_wait(const struct kvm *kvm);
+
+/* Lets go of the VM, for another one in its place. It stays open until the process ends, since
+ * closing it can wait for grace periods too. */
+void kvm_leave_vm(struct kvm *kvm);
+
+/*
+ * Creates the VM, registers every region of `mem` and the devices' registers, then the irqchip;
+ * what of it has been made already stays.
  * With log_dirty, KVM keeps a dirty log of RAM and of memory that can be plugged. Of the latter all
  * is one slot from the start: protection in the host's mapping keeps the guest from what is not
  * plugged, since a slot set later would stop the guest for 7 ms.

@@ -31,6 +31,7 @@ struct loop {
     struct op wake;
     struct deferred *deferred, **deferred_end;
     struct batch_hook *hooks;
+    struct idle_work *idle; /* NULL = none */
 };
 
 /* What the verbs use, and nothing else. */
@@ -180,11 +181,13 @@ bool loop_is_current(const struct loop *loop)
     return loop->running && pthread_equal(loop->thread, pthread_self());
 }
 
-static void dispatch(struct loop *loop)
+/* How many completions there were. */
+static unsigned dispatch(struct loop *loop)
 {
     struct io_uring_cqe *cqe;
+    unsigned n;
 
-    for (unsigned n = 0; n < BATCH_MAX && io_uring_peek_cqe(&loop->ring, &cqe) == 0; n++) {
+    for (n = 0; n < BATCH_MAX && io_uring_peek_cqe(&loop->ring, &cqe) == 0; n++) {
         /* Copied and given back first: a callback may run turns of its own (loop_wait). */
         struct op *op = io_uring_cqe_get_data(cqe);
         bool more = cqe->flags & IORING_CQE_F_MORE;
@@ -194,6 +197,7 @@ static void dispatch(struct loop *loop)
         if (op) /* NULL: the completion of a cancel request itself */
             op->done(op, res, more);
     }
+    return n;
 }
 
 static void run_deferred(struct loop *loop)
@@ -223,10 +227,20 @@ static void run_hooks(struct loop *loop)
     }
 }
 
-/* One turn. Called and left with the lock held; it is free while the kernel works or we wait. */
-static void turn(struct loop *loop)
+static void run_idle(struct loop *loop)
+{
+    struct idle_work *work = loop->idle;
+
+    if (!work->step(work) && loop->idle == work)
+        loop->idle = NULL;
+}
+
+/* One turn. Called and left with the lock held; it is free while the kernel works or we wait.
+ * `idle`: instead of waiting, a step of the work for that time. */
+static void turn(struct loop *loop, bool idle)
 {
     bool work_left = loop->deferred || loop->hooks || loop->stopping;
+    unsigned completed;
 
     pthread_mutex_unlock(&loop->lock);
     /*
@@ -234,12 +248,14 @@ static void turn(struct loop *loop)
      * completions only when asked, and a guest that always leaves work must not hide them. -EINTR
      * and -EBUSY (completions pending) both mean: look at what there is.
      */
-    if (work_left)
+    if (work_left || idle)
         (void)io_uring_submit_and_get_events(&loop->ring);
     else
         (void)io_uring_submit_and_wait(&loop->ring, 1);
     pthread_mutex_lock(&loop->lock);
-    dispatch(loop);
+    completed = dispatch(loop);
+    if (idle && !work_left && completed == 0)
+        run_idle(loop);
     run_deferred(loop);
     run_hooks(loop);
 }
@@ -250,7 +266,7 @@ void loop_run(struct loop *loop)
     loop->thread = pthread_self();
     loop->running = true;
     while (!loop->stopping)
-        turn(loop);
+        turn(loop, loop->idle != NULL);
     loop->running = false;
     loop->stopping = false;
     pthread_mutex_unlock(&loop->lock);
@@ -278,7 +294,7 @@ void loop_stop(struct loop *loop)
 void loop_wait(struct loop *loop, bool (*cond)(void *arg), void *arg)
 {
     while (!cond(arg))
-        turn(loop);
+        turn(loop, false);
 }
 
 void loop_wake(struct loop *loop)
@@ -299,6 +315,11 @@ void loop_defer(struct loop *loop, struct deferred *deferred)
     loop->deferred_end = &deferred->next;
     if (!loop_is_current(loop))
         loop_wake(loop);
+}
+
+void loop_when_idle(struct loop *loop, struct idle_work *work)
+{
+    loop->idle = work;
 }
 
 void loop_at_batch_end(struct loop *loop, struct batch_hook *hook)

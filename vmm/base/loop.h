@@ -50,6 +50,11 @@ struct batch_hook {
     bool armed;
 };
 
+/* Work for when there is nothing else to do; embedded in its owner. */
+struct idle_work {
+    bool (*step)(struct idle_work *work); /* a part of it; whether there is more */
+};
+
 /*
  * Makes the ring (R_DISABLED, restricted, then enabled) and the lock, unlocked. -EPERM or -ENOSYS
  * where the host forbids io_uring, with a sentence that names kernel.io_uring_disabled.
@@ -151,6 +156,13 @@ void loop_cancel(struct loop *loop, struct op *op);
 /* Queues a call on the loop thread and wakes it. Any thread, under the lock. Queuing twice runs it
  * once. */
 void loop_defer(struct loop *loop, struct deferred *deferred);
+
+/*
+ * Calls work->step whenever loop_run would wait otherwise, under the lock, until it returns false.
+ * Between two steps completions are looked for, so whoever comes meanwhile waits for one step at
+ * most. One work at a time; NULL = no more. Where loop_defer may be called from the loop thread.
+ */
+void loop_when_idle(struct loop *loop, struct idle_work *work);
 
 /* Arms a hook for the end of this batch. Loop thread or any thread under the lock (then it also
  * wakes the loop). Arming twice runs it once. */

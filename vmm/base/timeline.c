@@ -49,6 +49,23 @@ void timeline_restart(void)
     timeline_stamp(TIMELINE_EXEC);
 }
 
+static enum timeline_shell shell;
+
+void timeline_set_shell(enum timeline_shell found)
+{
+    shell = found;
+}
+
+const char *timeline_shell(void)
+{
+    static const char *const words[] = {
+        [TIMELINE_SHELL_UNKNOWN] = NULL, [TIMELINE_SHELL_NONE] = "none", [TIMELINE_SHELL_VM] = "vm",
+        [TIMELINE_SHELL_VCPU] = "vcpu",  [TIMELINE_SHELL_LEFT] = "left",
+    };
+
+    return words[shell];
+}
+
 uint64_t timeline_ns(enum timeline_stage stage)
 {
     return stamp[stage];

@@ -24,6 +24,15 @@ enum timeline_stage {
     TIMELINE_COUNT,
 };
 
+/* What a start or a load found prepared (vmm/shell.h). */
+enum timeline_shell {
+    TIMELINE_SHELL_UNKNOWN, /* there was none yet */
+    TIMELINE_SHELL_NONE,    /* nothing: all of it was made then */
+    TIMELINE_SHELL_VM,      /* the VM */
+    TIMELINE_SHELL_VCPU,    /* the interrupt controllers and the first vCPU too */
+    TIMELINE_SHELL_LEFT,    /* those, but too young: another VM was made in its place */
+};
+
 void timeline_stamp(enum timeline_stage stage);
 
 /* A stamp of the guest's own (boot_timer.h). So many are kept; as with stages, the first of each
@@ -47,6 +56,11 @@ void timeline_restart(void);
 
 /* CLOCK_MONOTONIC ns of the stage, 0 = not reached. */
 uint64_t timeline_ns(enum timeline_stage stage);
+
+void timeline_set_shell(enum timeline_shell shell);
+
+/* "none", "vm", "vcpu" or "left": what GET /timeline says of it; NULL as long as nobody knows. */
+const char *timeline_shell(void);
 
 /* "exec" and so on: the names in GET /timeline. */
 const char *timeline_name(enum timeline_stage stage);

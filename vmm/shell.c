@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shell.c: the steps of the prepared shell. */
+#include "vmm/shell.h"
+
+#include "vmm/base/timeline.h"
+#include "vmm/cpu_model.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Who asks for a machine at once does so within this time, and is served best by a VM alone. */
+#define PAUSE_NS (5 * NSEC_PER_MSEC)
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static int open_kvm(struct shell *shell)
+{
+    cpu_model_request_features();
+    return kvm_open(shell->kvm, NULL);
+}
+
+static int make_vm(struct shell *shell)
+{
+    return kvm_make_vm(shell->kvm, NULL);
+}
+
+static int ask_offer(struct shell *shell)
+{
+    const struct cpuid_table *offer;
+
+    return shell_offer(shell, &offer, NULL);
+}
+
+static int pause(struct shell *shell)
+{
+    loop_timer_start(shell->loop, &shell->pause, PAUSE_NS);
+    return 0;
+}
+
+static int make_chips(struct shell *shell)
+{
+    return kvm_make_chips(shell->kvm, NULL);
+}
+
+static int make_vcpu(struct shell *shell)
+{
+    return vcpus_create(shell->vcpus, shell->kvm, 1, NULL);
+}
+
+/* Most machines of one vCPU have this processor: no template, and a snapshot of this host's. */
+static int give_cpuid(struct shell *shell)
+{
+    static const struct machine_config config = MACHINE_CONFIG_DEFAULTS;
+    struct cpu_model model;
+    int rc = cpu_model_create(&model, shell->offer, &config, NULL, NULL);
+
+    if (rc == 0)
+        rc = cpu_model_give_cpuid(&model, shell->vcpus->vcpu[0].fd, 0, NULL);
+    if (rc)
+        return rc;
+    shell->given = malloc(sizeof(*shell->given));
+    if (shell->given)
+        cpu_model_cpuid(&model, 0, shell->given);
+    return shell->given ? 0 : -ENOMEM;
+}
+
+static int (*const steps[])(struct shell *shell) = {
+    open_kvm, make_vm, ask_offer, pause, make_chips, make_vcpu, give_cpuid,
+};
+
+/* ---- their order in time --------------------------------------------------------------------- */
+
+/* The start will meet what went wrong here, and explain it. */
+static void give_up(struct shell *shell)
+{
+    shell->open = false;
+    shell_forget_vm(shell);
+    vcpus_destroy(shell->vcpus);
+    kvm_close(shell->kvm);
+}
+
+static bool take_step(struct idle_work *work)
+{
+    struct shell *shell = container_of(work, struct shell, work);
+
+    if (steps[shell->next++](shell))
+        give_up(shell);
+    return shell->open && !shell->pause.armed && shell->next < ARRAY_SIZE(steps);
+}
+
+static void pause_done(struct op *op, int res, bool more)
+{
+    struct shell *shell = container_of(op, struct shell, pause.op);
+
+    (void)res;
+    (void)more;
+    shell->pause.armed = false;
+    if (shell->open)
+        loop_when_idle(shell->loop, &shell->work);
+}
+
+void shell_init(struct shell *shell, struct loop *loop, struct kvm *kvm, struct vcpus *vcpus)
+{
+    *shell = (struct shell){
+        .loop = loop,
+        .kvm = kvm,
+        .vcpus = vcpus,
+        .work.step = take_step,
+        .pause.op.done = pause_done,
+    };
+}
+
+void shell_prepare(struct shell *shell)
+{
+    shell->open = true;
+    loop_when_idle(shell->loop, &shell->work);
+}
+
+void shell_close(struct shell *shell)
+{
+    enum timeline_shell found = TIMELINE_SHELL_NONE;
+
+    if (shell->open) {
+        shell->open = false;
+        loop_when_idle(shell->loop, NULL);
+        if (shell->pause.armed)
+            loop_cancel(shell->loop, &shell->pause.op);
+    }
+    if (kvm_slots_wait(shell->kvm)) {
+        shell_forget_vm(shell);
+        vcpus_destroy(shell->vcpus);
+        kvm_leave_vm(shell->kvm);
+        found = TIMELINE_SHELL_LEFT;
+    } else if (shell->vcpus->count > 0) {
+        found = TIMELINE_SHELL_VCPU;
+    } else if (shell->kvm->vm_fd >= 0) {
+        found = TIMELINE_SHELL_VM;
+    }
+    timeline_set_shell(found);
+}
+
+/* ---- what is known of the processor ---------------------------------------------------------- */
+
+int shell_offer(struct shell *shell, const struct cpuid_table **offer, struct err *e)
+{
+    struct cpuid_table *table = shell->offer;
+    int rc = 0;
+
+    if (!table) {
+        table = malloc(sizeof(*table));
+        rc = table ? cpu_model_query(shell->kvm, table, e)
+                   : err_set(e, -ENOMEM, "Cannot get the CPUID table that KVM supports: %s",
+                             err_os(-ENOMEM));
+        if (rc) {
+            free(table);
+            return rc;
+        }
+        shell->offer = table;
+    }
+    *offer = table;
+    return 0;
+}
+
+void shell_forget_vm(struct shell *shell)
+{
+    free(shell->given);
+    shell->given = NULL;
+}
+
+void shell_destroy(struct shell *shell)
+{
+    shell_forget_vm(shell);
+    free(shell->offer);
+    shell->offer = NULL;
+}
