@@ -31,7 +31,7 @@ struct drive_body {
     char *socket; /* of a vhost-user backend; NULL = none */
     bool has_read_only, has_engine;
 };
-extern const struct schema drive_schema;
+extern const struct schema drive_schema, overlay_schema;
 
 struct drive_patch_body {
     char *id, *path; /* path NULL = stays */

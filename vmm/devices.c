@@ -244,6 +244,29 @@ int devices_set_vhost_user_drive(struct devices *devices,
     return rc;
 }
 
+int devices_split_overlays(struct devices *devices, struct err *e)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < devices->drive_count && rc == 0; i++) {
+        if (devices->drive[i].blk)
+            rc = blk_split_overlay(devices->drive[i].blk, e);
+    }
+    return rc;
+}
+
+unsigned devices_overlay_fds(const struct devices *devices, int *fds, unsigned room)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < devices->drive_count; i++) {
+        if (devices->drive[i].blk)
+            count += blk_overlay_fds(devices->drive[i].blk, fds + MIN(count, room),
+                                     room - MIN(count, room));
+    }
+    return count;
+}
+
 /* ---- interfaces ------------------------------------------------------------------------------ */
 
 static int check_mac(const struct devices *devices, const struct net_config *config, int at,

@@ -77,6 +77,15 @@ struct drive *devices_find_drive(struct devices *devices, const char *id);
 const char *drive_id(const struct drive *drive);
 bool drive_is_root(const struct drive *drive);
 
+/* Before a fork, of a machine that is paused: each overlay that is a file becomes a layer that both
+ * sides read, and this side writes to a new file beside it (blk_split_overlay). After an error some
+ * have. */
+int devices_split_overlays(struct devices *devices, struct err *e) __must_check;
+
+/* After the fork: the descriptors of drives with an overlay, which the child takes over. Fills at
+ * most `room`, returns how many there are. */
+unsigned devices_overlay_fds(const struct devices *devices, int *fds, unsigned room);
+
 /* The same for interfaces; -EEXIST for a MAC that another one has, -EINVAL for an MTU out of range.
  * One that is replaced is gone first, since the new one may want its tap: it stays away if the new
  * one then fails, it comes behind all others, and the metadata service forgets it. */

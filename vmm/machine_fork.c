@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <sys/mman.h>
@@ -29,7 +30,7 @@ static int check_drives(const struct devices *devices, struct err *e)
                            "The drive %s is served by another process, which shares the memory: "
                            "such a guest cannot be forked.",
                            drive_id(drive));
-        if (!blk_config(drive->blk)->read_only)
+        if (!blk_config(drive->blk)->read_only && !blk_overlay(drive->blk))
             return err_set(e, -ENOTSUP,
                            "The drive %s is writable and has no overlay: parent and child would "
                            "both write to %s.",
@@ -140,6 +141,8 @@ static int fork_paused(struct machine *machine, const struct machine_fork *fork,
 
     dirty_settle(&machine->mem, false);
     if (rc == 0)
+        rc = devices_split_overlays(&machine->devices, e);
+    if (rc == 0)
         rc = machine_save_state(machine, forking->state, STATE_FILE_MAX, &of.state_len, e);
     return rc ? rc : give_birth(machine, fork, forking, &of, e);
 }
@@ -248,6 +251,17 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
 
 /* ---- the child ------------------------------------------------------------------------------- */
 
+/* Of the parent's descriptors only those of drives with an overlay are taken over. */
+static void close_others(const struct inheritance *of, const int *keep, unsigned count)
+{
+    int kept[CHILD_KEEP_MAX];
+
+    BUG_ON(count > ARRAY_SIZE(kept));
+    memcpy(kept, keep, count * sizeof(keep[0]));
+    count += devices_overlay_fds(&of->parent->devices, kept + count, CHILD_KEEP_MAX - count);
+    child_close_others(of->self, kept, count);
+}
+
 void fork_let_go(const struct inheritance *of, int listener)
 {
     struct machine *parent = of->parent;
@@ -263,7 +277,7 @@ void fork_let_go(const struct inheritance *of, int listener)
         hotplug_unmap(parent->devices.hotplug);
     console_forget();
     loop_forget(parent->loop);
-    child_close_others(of->self, keep, ARRAY_SIZE(keep));
+    close_others(of, keep, ARRAY_SIZE(keep));
 }
 
 /* A lock on the memory file is the parent's description's, which may end before us. */
@@ -296,13 +310,14 @@ int machine_inherit(struct machine *machine, const struct inheritance *of,
                     const struct saved_overrides *overrides, struct err *e)
 {
     struct machine *parent = of->parent;
-    const struct machine_load load = {
+    struct machine_load load = {
         .track_dirty = parent->config.track_dirty_pages,
         .any_pages = true,
         .overrides = *overrides,
     };
     int rc;
 
+    load.overrides.forked_from = &parent->devices;
     timeline_stamp(TIMELINE_CONFIG);
     rc = take_over(machine, parent, e);
     if (rc == 0)

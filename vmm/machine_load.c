@@ -20,6 +20,7 @@
 /* A load under way. */
 struct loading {
     const struct machine_load *load;
+    char *state_path; /* links resolved; NULL = no file */
     struct state_reader reader;
     struct mem_map map;
     int64_t shift_ns; /* from the clock of the save to ours */
@@ -216,17 +217,18 @@ static int explain_device(struct err *e)
 static int load_from(struct machine *machine, struct loading *l, const void *bytes, size_t len,
                      struct err *e)
 {
-    const struct saved_overrides *overrides = &l->load->overrides;
+    struct saved_overrides overrides = l->load->overrides;
 
+    overrides.state_path = l->state_path;
     if (state_reader_begin(&l->reader, bytes, len, e) || read_identity(machine, l, e))
         return err_prefix(e, "Failed to get snapshot state from file: Failed to load snapshot "
                              "state from file: ");
-    if (saved_devices_check(l->reader, overrides, e))
+    if (saved_devices_check(l->reader, &overrides, e))
         return err_prefix(e, "Failed to get snapshot state from file: ");
     if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map, e))
         return err_prefix(e, "Failed to load guest memory: Error creating guest memory from "
                              "file: ");
-    if (saved_devices_read(&machine->devices, overrides, &l->reader, e))
+    if (saved_devices_read(&machine->devices, &overrides, &l->reader, e))
         return explain_device(e);
     if (machine_rebuild(machine, load_states, l, e))
         return err_prefix(e, "Failed to build microVM from snapshot: ");
@@ -257,21 +259,24 @@ static char *state_path_of(const struct machine_load *load)
 int machine_load(struct machine *machine, const struct machine_load *load, struct err *e)
 {
     struct loading l = {.load = load};
-    char *state_path;
+    const char *given = load->files.state_path;
+    char *found;
     uint8_t *bytes = NULL;
     size_t len = 0;
     int rc;
 
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
-    state_path = state_path_of(load);
-    rc = whole_file_read(state_path ? state_path : load->files.state_path, &bytes, &len, e);
-    free(state_path);
+    found = state_path_of(load);
+    rc = whole_file_read(found ? found : given, &bytes, &len, e);
+    l.state_path = rc ? NULL : realpath(found ? found : given, NULL);
+    free(found);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: Failed to get snapshot state from "
                              "file: ");
     rc = load_from(machine, &l, bytes, len, e);
     free(bytes);
+    free(l.state_path);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: ");
     machine->mem_path = strdup(load->files.mem_path); /* NULL: a fork will not find it */

@@ -19,7 +19,8 @@ static int write_one(const struct state_desc *desc, unsigned index, void *state,
     return 0;
 }
 
-static void write_identity(const struct machine *machine, struct state_writer *w)
+static void write_identity(const struct machine *machine, const struct saved_layers *layers,
+                           struct state_writer *w)
 {
     const struct machine_config *config = &machine->config;
     const struct boot_source *boot = &machine->boot_source;
@@ -40,7 +41,7 @@ static void write_identity(const struct machine *machine, struct state_writer *w
     state_write_text(w, BOOT_ARGS, 0, boot->boot_args);
     mem_map_of(&map, &machine->mem);
     mem_map_write(&map, w);
-    saved_devices_write(&machine->devices, w);
+    saved_devices_write(&machine->devices, layers, w);
 }
 
 static int write_vcpus(const struct machine *machine, struct state_writer *w, struct err *e)
@@ -57,13 +58,14 @@ static int write_vcpus(const struct machine *machine, struct state_writer *w, st
     return rc;
 }
 
-static int write_state(struct machine *machine, struct state_writer *w, size_t *len, struct err *e)
+static int write_state(struct machine *machine, const struct saved_layers *layers,
+                       struct state_writer *w, size_t *len, struct err *e)
 {
     struct legacy_state legacy[LEGACY_STATES];
     struct vm_state vm;
     int rc;
 
-    write_identity(machine, w);
+    write_identity(machine, layers, w);
     list_legacy(machine, legacy);
     for (unsigned i = 0; i < LEGACY_STATES; i++)
         state_write(w, legacy[i].desc, 0, legacy[i].state, 1);
@@ -84,7 +86,7 @@ int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t
     struct state_writer w;
 
     state_writer_begin(&w, bytes, room);
-    return write_state(machine, &w, len, e);
+    return write_state(machine, NULL, &w, len, e);
 }
 
 static int check_can_save(const struct machine *machine, struct err *e)
@@ -100,21 +102,46 @@ static int check_can_save(const struct machine *machine, struct err *e)
     return 0;
 }
 
-/* Everything into `bytes` and the pages into `taken`, then both into the files. */
-static int save(struct machine *machine, struct snapshot_writer *files, void *bytes, struct err *e)
+/* The machine's state into `bytes`, and the pages into `taken`: what has to be done while it stands
+ * still. */
+static int take_all(struct machine *machine, const struct saved_layers *layers, void *bytes,
+                    size_t *len, struct err *e)
 {
     struct state_writer w;
-    size_t len;
     int rc;
 
     state_writer_begin(&w, bytes, STATE_FILE_MAX);
-    rc = write_state(machine, &w, &len, e);
+    rc = write_state(machine, layers, &w, len, e);
+    return rc ? rc : dirty_take(&machine->mem, &machine->kvm, e);
+}
+
+/* The drives' layers have their names before a state can name them. */
+static int write_all(struct snapshot_writer *files, struct saved_layers *layers, const void *bytes,
+                     size_t len, struct err *e)
+{
+    int rc = saved_layers_write(layers, files->job.lazy, e);
+
     if (rc == 0)
-        rc = dirty_take(&machine->mem, &machine->kvm, e);
-    if (rc)
+        rc = snapshot_writer_run(files, bytes, len, e);
+    if (rc == 0)
+        saved_layers_sweep(layers);
+    return rc;
+}
+
+static int save(struct machine *machine, struct snapshot_writer *files, void *bytes, struct err *e)
+{
+    struct saved_layers layers;
+    size_t len;
+    int rc;
+
+    if (saved_layers_open(&layers, &machine->devices, files->state.path, e) ||
+        take_all(machine, &layers, bytes, &len, e)) {
+        saved_layers_close(&layers, false);
         return err_prefix(e, "Cannot save the microVM state: ");
-    rc = snapshot_writer_run(files, bytes, len, e);
+    }
+    rc = write_all(files, &layers, bytes, len, e);
     dirty_settle(&machine->mem, rc == 0);
+    saved_layers_close(&layers, !files->state.beside);
     return rc;
 }
 

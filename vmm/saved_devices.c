@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,20 @@ static const struct state_field drive_fields[] = {
     STATE_ARRAY(struct saved_drive, pad),
 };
 const struct state_desc saved_drive_desc = STATE_DESC("drive", 2, struct saved_drive, drive_fields);
+
+/* Of a drive that has one; what it was in is not saved. */
+struct saved_overlay {
+    uint64_t topmost[2]; /* the id of the last of its layers; 0 = it has none */
+    uint32_t layers, pad;
+};
+
+static const struct state_field overlay_fields[] = {
+    STATE_ARRAY(struct saved_overlay, topmost),
+    STATE_FIELD(struct saved_overlay, layers),
+    STATE_FIELD(struct saved_overlay, pad),
+};
+const struct state_desc saved_overlay_desc =
+    STATE_DESC("overlay", 1, struct saved_overlay, overlay_fields);
 
 struct saved_net {
     struct saved_limiter rx, tx;
@@ -146,6 +161,7 @@ const struct state_desc saved_mmds_desc = STATE_DESC("mmds", 1, struct saved_mmd
 #define DRIVE_ID       "drive-id"
 #define DRIVE_PATH     "drive-path"
 #define DRIVE_PARTUUID "drive-partuuid"
+#define OVERLAY_LAYER  "overlay-layer" /* BLK_LAYERS_MAX times the index, plus the layer's */
 #define NET_ID         "net-id"
 #define NET_TAP        "net-tap"
 #define PMEM_ID        "pmem-id"
@@ -212,7 +228,44 @@ static void write_balloon(const struct devices *devices, struct state_writer *w)
     state_write(w, &saved_balloon_desc, 0, &saved, 1);
 }
 
-static void write_drive(const struct blk *blk, unsigned i, struct state_writer *w)
+/* The names that the layers of drive `i` are to have, and the id of the last. */
+static unsigned list_stored(const struct saved_layers *layers, unsigned i,
+                            const char *names[BLK_LAYERS_MAX], struct layer_id *topmost)
+{
+    unsigned count = 0;
+
+    for (unsigned at = 0; at < layers->count; at++) {
+        const struct saved_layer *layer = &layers->layer[at];
+
+        if (layer->drive != i)
+            continue;
+        BUG_ON(count == BLK_LAYERS_MAX);
+        names[count++] = saved_layer_name(layer);
+        *topmost = layer->id;
+    }
+    return count;
+}
+
+static void write_overlay(const struct blk *blk, unsigned i, const struct saved_layers *layers,
+                          struct state_writer *w)
+{
+    const struct blk_overlay_config *config = &blk_config(blk)->overlay;
+    struct layer_id topmost = overlay_below(blk_overlay(blk));
+    const char *names[BLK_LAYERS_MAX];
+    struct saved_overlay saved = {.layers = config->layer_count};
+
+    for (unsigned at = 0; at < config->layer_count; at++)
+        names[at] = config->layer[at];
+    if (layers)
+        saved.layers = list_stored(layers, i, names, &topmost);
+    memcpy(saved.topmost, topmost.word, sizeof(saved.topmost));
+    state_write(w, &saved_overlay_desc, i, &saved, 1);
+    for (unsigned at = 0; at < saved.layers; at++)
+        state_write_text(w, OVERLAY_LAYER, i * BLK_LAYERS_MAX + at, names[at]);
+}
+
+static void write_drive(const struct blk *blk, unsigned i, const struct saved_layers *layers,
+                        struct state_writer *w)
 {
     const struct blk_config *config = blk_config(blk);
     const struct saved_drive saved = {
@@ -229,6 +282,8 @@ static void write_drive(const struct blk *blk, unsigned i, struct state_writer *
     state_write_text(w, DRIVE_ID, i, config->id);
     state_write_text(w, DRIVE_PATH, i, config->path);
     state_write_text(w, DRIVE_PARTUUID, i, config->partuuid);
+    if (blk_overlay(blk))
+        write_overlay(blk, i, layers, w);
 }
 
 static void write_net(const struct devices *devices, unsigned i, struct state_writer *w)
@@ -302,7 +357,8 @@ static void write_mmds(const struct mmds_config *config, struct state_writer *w)
     state_write(w, &saved_mmds_desc, 0, &saved, 1);
 }
 
-void saved_devices_write(const struct devices *devices, struct state_writer *w)
+void saved_devices_write(const struct devices *devices, const struct saved_layers *layers,
+                         struct state_writer *w)
 {
     const struct saved_counts counts = {
         .drives = devices->drive_count,
@@ -319,7 +375,7 @@ void saved_devices_write(const struct devices *devices, struct state_writer *w)
     if (devices->balloon)
         write_balloon(devices, w);
     for (unsigned i = 0; i < devices->drive_count; i++)
-        write_drive(devices->drive[i].blk, i, w);
+        write_drive(devices->drive[i].blk, i, layers, w);
     for (unsigned i = 0; i < devices->net_count; i++)
         write_net(devices, i, w);
     for (unsigned i = 0; i < devices->pmem_count; i++)
@@ -373,13 +429,74 @@ static int read_balloon(struct devices *devices, struct state_reader *r, struct 
     return rc ? rc : devices_set_balloon(devices, &config, e);
 }
 
-static char *drive_path(const struct saved_overrides *overrides, const struct blk_config *config)
+/* ---- drives ---- */
+
+static const struct drive_override *drive_override(const struct saved_overrides *overrides,
+                                                   const char *id)
 {
     for (size_t i = 0; i < overrides->drive_count; i++) {
-        if (strcmp(overrides->drive[i].id, config->id) == 0)
-            return overrides->drive[i].path;
+        if (strcmp(overrides->drive[i].id, id) == 0)
+            return &overrides->drive[i];
     }
-    return config->path;
+    return NULL;
+}
+
+/* Where a layer is: a name without a slash is beside the state file. malloc'ed. */
+static char *layer_path(const struct saved_overrides *overrides, const char *name)
+{
+    const char *slash = overrides->state_path ? strrchr(overrides->state_path, '/') : NULL;
+    char *path;
+
+    if (strchr(name, '/') || !slash)
+        return strdup(name);
+    if (asprintf(&path, "%.*s%s", (int)(slash - overrides->state_path) + 1, overrides->state_path,
+                 name) < 0)
+        return NULL;
+    return path;
+}
+
+/* Its strings are malloc'ed. */
+static int read_layers(struct blk_overlay_config *config, const struct saved_overrides *overrides,
+                       unsigned i, struct state_reader *r, struct err *e)
+{
+    struct saved_overlay saved = {0};
+    int rc = state_read(r, &saved_overlay_desc, i, &saved, e);
+
+    if (rc == 0 && saved.layers > BLK_LAYERS_MAX)
+        rc = err_set(e, -EINVAL, "The snapshot has a drive with more layers than there can be.");
+    for (unsigned at = 0; at < saved.layers && rc == 0; at++) {
+        char *name;
+
+        rc = read_set_text(r, OVERLAY_LAYER, i * BLK_LAYERS_MAX + at, &name, e);
+        if (rc)
+            break;
+        config->layer[at] = layer_path(overrides, name);
+        if (!config->layer[at])
+            return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+        config->layer_count++;
+    }
+    config->type = BLK_OVERLAY_MEMORY;
+    memcpy(config->topmost, saved.topmost, sizeof(config->topmost));
+    return rc;
+}
+
+/* What is asked for in place of what is saved: an overlay lies over the layers that the snapshot
+ * has, or over those that are named. */
+static void override_drive(struct blk_config *config, const struct drive_override *override)
+{
+    const struct blk_overlay_config saved = config->overlay;
+
+    if (override->path)
+        config->path = override->path;
+    if (!override->has_overlay)
+        return;
+    config->overlay = override->overlay;
+    if (!override->overlay.has_layers) {
+        config->overlay.layer_count = saved.layer_count;
+        memcpy(config->overlay.layer, saved.layer, sizeof(saved.layer));
+    }
+    if (config->overlay.layer_count > 0) /* else the file is believed to hold what they held */
+        memcpy(config->overlay.topmost, saved.topmost, sizeof(saved.topmost));
 }
 
 /* A guest that is told nothing would go on with the size that it knows. */
@@ -395,10 +512,49 @@ static int check_sectors(const struct saved_drive *saved, const struct blk *blk,
                    config->id, config->path, blk_sectors(blk), saved->sectors);
 }
 
+static int check_fork(const struct blk_config *config, const struct drive_override *override,
+                      struct err *e)
+{
+    if (!override || (!override->path && !override->overlay.has_layers))
+        return 0;
+    return err_set(e, -EINVAL,
+                   "Drive %s: a fork lies on the file and the layers of its parent; only an "
+                   "overlay of its own can be named.",
+                   config->id);
+}
+
+/* Makes the drive that is saved, or the one that is asked for in its place. */
+static int make_drive(struct devices *devices, const struct saved_overrides *overrides,
+                      const struct saved_drive *saved, struct blk_config *config, struct err *e)
+{
+    const struct drive_override *override = drive_override(overrides, config->id);
+    int rc = 0;
+
+    if (overrides->forked_from) {
+        struct drive *parent = devices_find_drive(overrides->forked_from, config->id);
+
+        rc = check_fork(config, override, e);
+        config->forked_from = parent ? parent->blk : NULL;
+    }
+    if (override)
+        override_drive(config, override);
+    if (rc == 0)
+        rc = devices_set_drive(devices, config, e);
+    return rc ? rc : check_sectors(saved, devices_find_drive(devices, config->id)->blk, e);
+}
+
+static bool next_is_overlay(const struct state_reader *r)
+{
+    struct state_section next;
+
+    return state_reader_peek(r, &next) && strcmp(next.name, saved_overlay_desc.name) == 0;
+}
+
 static int read_drive(struct devices *devices, const struct saved_overrides *overrides, unsigned i,
                       struct state_reader *r, struct err *e)
 {
     struct saved_drive saved = {0};
+    struct blk_overlay_config overlay = {0};
     struct blk_config config;
     int rc = state_read(r, &saved_drive_desc, i, &saved, e);
 
@@ -417,12 +573,17 @@ static int read_drive(struct devices *devices, const struct saved_overrides *ove
         rc = read_set_text(r, DRIVE_PATH, i, &config.path, e);
     if (rc == 0)
         rc = read_text(r, DRIVE_PARTUUID, i, &config.partuuid, e);
-    if (rc)
-        return rc;
-    config.path = drive_path(overrides, &config);
-    rc = devices_set_drive(devices, &config, e);
-    return rc ? rc : check_sectors(&saved, devices_find_drive(devices, config.id)->blk, e);
+    if (rc == 0 && next_is_overlay(r))
+        rc = read_layers(&overlay, overrides, i, r, e);
+    config.overlay = overlay;
+    if (rc == 0)
+        rc = make_drive(devices, overrides, &saved, &config, e);
+    for (unsigned at = 0; at < overlay.layer_count; at++)
+        free(overlay.layer[at]);
+    return rc;
 }
+
+/* ---- the others ---- */
 
 static char *tap_of(const struct saved_overrides *overrides, const struct net_config *config)
 {

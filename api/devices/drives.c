@@ -17,6 +17,40 @@ const char *engine_name(enum blk_engine engine)
     return engine_names[engine == BLK_ENGINE_SYNC];
 }
 
+static const char *const overlay_names[] = {"Memory", "File"};
+static const int overlay_values[] = {BLK_OVERLAY_MEMORY, BLK_OVERLAY_FILE};
+
+static int read_overlay_layers(struct json_cursor *c, void *member)
+{
+    struct blk_overlay_config *overlay =
+        container_of(member, struct blk_overlay_config, layer_count);
+
+    if (json_enter_array(c, "a sequence") < 0)
+        return -EINVAL;
+    while (json_next_element(c) > 0) {
+        if (overlay->layer_count == BLK_LAYERS_MAX) {
+            json_fail(c, "an overlay lies on 16 layers at most");
+            break;
+        }
+        if (schema_read_string(c, "path string", &overlay->layer[overlay->layer_count]))
+            break;
+        overlay->layer_count++;
+    }
+    return json_leave(c);
+}
+_Static_assert(BLK_LAYERS_MAX == 16, "as said above");
+
+static const struct schema_member overlay_members[] = {
+    {"type", SCHEMA_NAMES, SCHEMA_REQUIRED, SCHEMA_AT(struct blk_overlay_config, type),
+     .names = NAMES(overlay_names, overlay_values)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct blk_overlay_config, path)},
+    {"layers", SCHEMA_CUSTOM, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct blk_overlay_config, layer_count, has_layers),
+     .read = read_overlay_layers},
+};
+const struct schema overlay_schema =
+    SCHEMA("struct OverlayConfig", overlay_members, .lets_unknown = false);
+
 static const struct schema_member drive_members[] = {
     {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_body, config.id)},
     {"partuuid", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, config.partuuid)},
@@ -35,6 +69,8 @@ static const struct schema_member drive_members[] = {
     {"socket", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_body, socket)},
     {"discard", SCHEMA_BOOL, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
      SCHEMA_AT(struct drive_body, config.discard)},
+    {"overlay", SCHEMA_OBJECT, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT(struct drive_body, config.overlay), .object = &overlay_schema},
 };
 const struct schema drive_schema =
     SCHEMA("struct BlockDeviceConfig", drive_members, .lets_unknown = false);
@@ -79,10 +115,15 @@ static int set_vhost_user_drive(struct api *api, const struct drive_body *drive,
 int api_set_drive(struct api *api, const struct drive_body *drive, struct err *e)
 {
     const struct blk_config *config = &drive->config;
-    bool mixed = config->path || drive->has_read_only || config->has_limiter || drive->has_engine;
+    bool mixed = config->path || drive->has_read_only || config->has_limiter || drive->has_engine ||
+                 config->overlay.type != BLK_OVERLAY_NONE;
 
     if (drive->socket && !mixed)
         return set_vhost_user_drive(api, drive, e);
+    if (drive->socket && config->overlay.type != BLK_OVERLAY_NONE)
+        return err_set(e, -EINVAL,
+                       "Unable to create the virtio block device: An overlay lies over a file, and "
+                       "cannot be had with a socket.");
     if (drive->socket || !config->path)
         return err_set(e, -EINVAL,
                        "Unable to create the virtio block device: Invalid block config.");
@@ -141,7 +182,24 @@ static enum blk_cache cache_of(const struct drive *drive)
     return drive->blk ? blk_config(drive->blk)->cache : vhost_user_blk_config(drive->vhost)->cache;
 }
 
-/* What only the other kind of drive has is null. */
+static void write_overlay(struct json_writer *w, const struct blk_overlay_config *overlay)
+{
+    json_write_key(w, "overlay");
+    json_write_begin(w, '{');
+    json_member_string(w, "type", overlay_names[overlay->type == BLK_OVERLAY_FILE]);
+    if (overlay->path)
+        json_member_string(w, "path_on_host", overlay->path);
+    if (overlay->layer_count > 0) {
+        json_write_key(w, "layers");
+        json_write_begin(w, '[');
+        for (unsigned i = 0; i < overlay->layer_count; i++)
+            json_write_string(w, overlay->layer[i]);
+        json_write_end(w, ']');
+    }
+    json_write_end(w, '}');
+}
+
+/* What only the other kind of drive has is null; what is an addition is there when it is on. */
 static void write_drive(struct json_writer *w, const struct drive *drive)
 {
     const struct blk_config *file = drive->blk ? blk_config(drive->blk) : NULL;
@@ -163,6 +221,8 @@ static void write_drive(struct json_writer *w, const struct drive *drive)
                        drive->vhost ? vhost_user_blk_config(drive->vhost)->socket : NULL);
     if (file && file->discard)
         json_member_bool(w, "discard", true);
+    if (file && file->overlay.type != BLK_OVERLAY_NONE)
+        write_overlay(w, &file->overlay);
     json_write_end(w, '}');
 }
 

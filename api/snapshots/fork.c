@@ -26,6 +26,7 @@ static const struct schema_member child_members[] = {
     {"metrics_path", SCHEMA_PATH, SCHEMA_TAIL, SCHEMA_AT(struct fork_child_body, metrics_path)},
     OVERRIDE_NET(struct fork_child_body, overrides),
     OVERRIDE_VSOCK(struct fork_child_body, overrides),
+    OVERRIDE_DRIVES(struct fork_child_body, overrides),
 };
 const struct schema fork_child_schema =
     SCHEMA("struct ForkChild", child_members, .lets_unknown = false);
@@ -115,6 +116,11 @@ static int check_names(struct api *api, const struct fork_child_body *child, str
         if (!devices_find_net(devices, overrides->net[i].id))
             return err_set(e, -ENOENT, "%s: there is no interface %s.", child->api_sock,
                            overrides->net[i].id);
+    }
+    for (size_t i = 0; i < overrides->drive_count; i++) {
+        if (!devices_find_drive(devices, overrides->drive[i].id))
+            return err_set(e, -ENOENT, "%s: there is no drive %s.", child->api_sock,
+                           overrides->drive[i].id);
     }
     if (devices->vsock && !overrides->has_vsock)
         return lacks(child, "a vsock_override", e);

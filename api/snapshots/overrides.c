@@ -21,7 +21,9 @@ const struct schema vsock_override_schema =
 
 static const struct schema_member drive_override_members[] = {
     {"drive_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_override, id)},
-    {"path_on_host", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct drive_override, path)},
+    {"path_on_host", SCHEMA_STRING, SCHEMA_NULLABLE, SCHEMA_AT(struct drive_override, path)},
+    {"overlay", SCHEMA_OBJECT, SCHEMA_NULLABLE,
+     SCHEMA_AT_GIVEN(struct drive_override, overlay, has_overlay), .object = &overlay_schema},
 };
 const struct schema drive_override_schema =
     SCHEMA("struct DriveOverride", drive_override_members, .lets_unknown = false);

@@ -84,7 +84,7 @@ static void write_devices(struct fixture *f, const struct devices *devices, stru
     struct state_writer w;
 
     state_writer_begin(&w, file->bytes, sizeof(file->bytes));
-    saved_devices_write(devices, &w);
+    saved_devices_write(devices, NULL, &w);
     done(f, state_writer_end(&w, &file->len, &f->e));
 }
 

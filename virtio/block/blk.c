@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,9 @@
  * the API their share: requests, and bytes moved at once. */
 #define TURN_REQUESTS_MAX 64
 #define TURN_BYTES_MAX    MIB
+
+/* Names that are tried for the file which takes the place of one that has become a layer. */
+#define SPLIT_NAMES_MAX 9999
 
 static const struct state_field fields[] = {RATE_LIMITER_STATE_FIELDS(struct blk_state, limiter.)};
 const struct state_desc blk_state_desc = STATE_DESC("virtio-blk", 1, struct blk_state, fields);
@@ -138,15 +142,24 @@ static void *blk_saved(struct virtio_dev *dev)
     return &to_blk(dev)->s;
 }
 
+static void free_overlay_config(struct blk_overlay_config *config)
+{
+    free(config->path);
+    for (unsigned i = 0; i < config->layer_count; i++)
+        free(config->layer[i]);
+}
+
 static void blk_free(struct virtio_dev *dev)
 {
     struct blk *blk = to_blk(dev);
 
     blk_io_free(blk);
+    overlay_destroy(blk->overlay);
     blk_file_close(&blk->file);
     free(blk->config.id);
     free(blk->config.path);
     free(blk->config.partuuid);
+    free_overlay_config(&blk->config.overlay);
     free(blk);
 }
 
@@ -180,7 +193,8 @@ static void describe_file(struct blk *blk)
         return;
     blk->space.max_discard_sectors = BLK_DISCARD_SECTORS_MAX;
     blk->space.max_discard_seg = 1;
-    blk->space.discard_sector_alignment = MAX(blk->file.block_size / SECTOR_SIZE, 1u);
+    blk->space.discard_sector_alignment =
+        blk->overlay ? LAYER_BLOCK / SECTOR_SIZE : MAX(blk->file.block_size / SECTOR_SIZE, 1u);
     blk->space.max_write_zeroes_sectors = BLK_DISCARD_SECTORS_MAX;
     blk->space.max_write_zeroes_seg = 1;
     blk->space.write_zeroes_may_unmap = 1;
@@ -202,8 +216,42 @@ static int copy_config(struct blk *blk, const struct blk_config *config)
     blk->config.id = copy_string(config->id, &failed);
     blk->config.path = copy_string(config->path, &failed);
     blk->config.partuuid = copy_string(config->partuuid, &failed);
+    blk->config.overlay.path = copy_string(config->overlay.path, &failed);
+    for (unsigned i = 0; i < config->overlay.layer_count; i++)
+        blk->config.overlay.layer[i] = copy_string(config->overlay.layer[i], &failed);
     rate_limiter_config_tidy(&blk->config.limiter, &blk->config.has_limiter);
     return failed ? -ENOMEM : 0;
+}
+
+static int check_overlay(const struct blk_config *config, struct err *e)
+{
+    const struct blk_overlay_config *overlay = &config->overlay;
+
+    if (overlay->type == BLK_OVERLAY_NONE)
+        return 0;
+    if (config->read_only)
+        return err_set(e, -EINVAL,
+                       "An overlay is where a guest's writes go: it cannot be had with "
+                       "is_read_only.");
+    if (overlay->type == BLK_OVERLAY_FILE && !overlay->path)
+        return err_set(e, -EINVAL, "An overlay of type File needs path_on_host.");
+    if (overlay->type == BLK_OVERLAY_MEMORY && overlay->path)
+        return err_set(e, -EINVAL, "An overlay of type Memory has no path_on_host.");
+    return 0;
+}
+
+/* The file that the guest writes to; or the one that only its overlay lies over. */
+static int open_files(struct blk *blk, const struct blk_config *config, struct err *e)
+{
+    bool has_overlay = config->overlay.type != BLK_OVERLAY_NONE;
+    int rc;
+
+    if (config->forked_from && config->forked_from->overlay)
+        return overlay_inherit(&blk->overlay, config, &config->forked_from->overlay, &blk->file, e);
+    rc = blk_file_open(&blk->file, config->path, config->read_only || has_overlay, e);
+    if (rc == 0 && has_overlay)
+        rc = overlay_create(&blk->overlay, config, &blk->file, e);
+    return rc;
 }
 
 static int set_up(struct blk *blk, const struct blk_config *config, struct err *e)
@@ -215,9 +263,13 @@ static int set_up(struct blk *blk, const struct blk_config *config, struct err *
     if (config->discard && (config->read_only || config->engine != BLK_ENGINE_SYNC))
         return err_set(e, -EINVAL,
                        "Discard is offered only by writable drives with the Sync engine.");
-    rc = blk_file_open(&blk->file, config->path, config->read_only, e);
+    rc = check_overlay(config, e);
+    if (rc == 0)
+        rc = open_files(blk, config, e);
     if (rc)
         return rc;
+    blk->config.forked_from = NULL;
+    blk->overlay_stem = config->overlay.path ? strlen(config->overlay.path) : 0;
     rate_limiter_init(&blk->s.limiter, &blk->config.limiter, now_ns());
     describe_file(blk);
     return 0;
@@ -277,6 +329,11 @@ static int replace_file(struct blk *blk, const char *path, struct err *e)
 
     if (!copy)
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    if (blk->overlay) {
+        free(copy);
+        return err_set(e, -EINVAL,
+                       "The drive has an overlay, which is of no use over another file.");
+    }
     rc = blk_file_open(&file, path, blk->config.read_only, e);
     if (rc) {
         free(copy);
@@ -316,4 +373,57 @@ int blk_update(struct blk *blk, const char *path, const struct rate_limiter_conf
     }
     metric_add(&blk->metrics.update_count, 1);
     return 0;
+}
+
+/* ---- forks ----------------------------------------------------------------------------------- */
+
+const struct overlay *blk_overlay(const struct blk *blk)
+{
+    return blk->overlay;
+}
+
+/* The file that was written to so far is a layer now, and `path` is where writes go. */
+static void note_split(struct blk_overlay_config *config, char *path)
+{
+    config->layer[config->layer_count++] = config->path;
+    config->path = path;
+}
+
+int blk_split_overlay(struct blk *blk, struct err *e)
+{
+    struct blk_overlay_config *config = &blk->config.overlay;
+    int rc = -EEXIST;
+
+    if (config->type != BLK_OVERLAY_FILE)
+        return 0;
+    for (unsigned n = 1; rc == -EEXIST && n <= SPLIT_NAMES_MAX; n++) {
+        char *path;
+
+        if (asprintf(&path, "%.*s.%u", (int)blk->overlay_stem, config->path, n) < 0)
+            return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+        rc = overlay_split(blk->overlay, path, e);
+        if (rc == 0)
+            note_split(config, path);
+        else
+            free(path);
+    }
+    return rc && e ? err_prefix(e, "Drive %s: ", blk->config.id) : rc;
+}
+
+unsigned blk_overlay_fds(const struct blk *blk, int *fds, unsigned room)
+{
+    const struct overlay *overlay = blk->overlay;
+    unsigned count = 0;
+
+    if (!overlay)
+        return 0;
+    for (unsigned i = 0; i < overlay->count + 2; i++) {
+        int fd = i == 0                ? blk->file.fd
+                 : i <= overlay->count ? overlay->layer[i - 1].file.fd
+                                       : overlay->file.file.fd; /* closed when it is taken over */
+
+        if (fd >= 0 && count++ < room)
+            fds[count - 1] = fd;
+    }
+    return count;
 }

@@ -21,34 +21,9 @@
 
 #include <sys/mman.h>
 
-enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2, S_PENDING = 255 /* not a status: the ring has it */ };
-
-#define PLAIN_WRITE_MAX (64 * KIB)
-
-/* Times that the ring may answer "again" to one operation. */
-#define AGAIN_MAX 16
-
 struct request_header {
     uint32_t type, reserved;
     uint64_t sector;
-};
-
-/* Room for the segments of a request, or a link of the free list. */
-union blk_segments {
-    struct iovec iov[VIRTQUEUE_SIZE_MAX];
-    union blk_segments *next_free;
-};
-
-/* A request that the ring has. Few segments have room in the slot, many get an array of
- * the pool. */
-#define SLOT_SEGMENTS 6
-struct blk_slot {
-    struct op op;
-    struct blk *blk;
-    struct blk_slot *next_free;
-    union blk_segments *many; /* NULL = `few` holds them */
-    struct blk_request request;
-    struct iovec few[SLOT_SEGMENTS];
 };
 
 /*
@@ -117,8 +92,8 @@ static union blk_segments *take_segments(struct blk *blk)
     return segments;
 }
 
-/* There is always one: the queue has no more chains in flight than entries. */
-static struct blk_slot *take_slot(struct blk *blk, const struct blk_request *request)
+/* There is always a free one: the queue has no more chains in flight than entries. */
+struct blk_slot *blk_io_take_slot(struct blk *blk, const struct blk_request *request)
 {
     struct blk_slot *slot = blk->free_slots;
 
@@ -130,11 +105,17 @@ static struct blk_slot *take_slot(struct blk *blk, const struct blk_request *req
         slot->blk = blk;
         slot->op.done = slot_done;
     }
-    slot->many = request->count > SLOT_SEGMENTS ? take_segments(blk) : NULL;
+    slot->many = request->count > BLK_SLOT_SEGMENTS ? take_segments(blk) : NULL;
     slot->request = *request;
     slot->request.iov = slot->many ? slot->many->iov : slot->few;
     memcpy(slot->request.iov, request->iov, request->count * sizeof(struct iovec));
+    virtio_dev_op_begin(&blk->dev);
     return slot;
+}
+
+unsigned blk_io_slot_number(const struct blk_slot *slot)
+{
+    return (unsigned)(slot - slot->blk->arena->slot);
 }
 
 static void give_slot(struct blk_slot *slot)
@@ -170,7 +151,7 @@ static void count_transfer(struct blk *blk, const struct blk_request *request)
 
 static void count_end(struct blk *blk, const struct blk_request *request, uint8_t status)
 {
-    if (status != S_OK)
+    if (status != BLK_S_OK)
         metric_add(&blk->metrics.invalid_reqs_count, 1);
     else if (request->type == BLK_IN || request->type == BLK_OUT)
         count_transfer(blk, request);
@@ -228,15 +209,13 @@ static void submit(struct blk_slot *slot)
     }
 }
 
-static int through_ring(struct blk *blk, const struct blk_request *request)
+static enum blk_status through_ring(struct blk *blk, const struct blk_request *request)
 {
-    virtio_dev_op_begin(&blk->dev);
-    submit(take_slot(blk, request));
-    return S_PENDING;
+    submit(blk_io_take_slot(blk, request));
+    return BLK_S_PENDING;
 }
 
-/* Takes `len` bytes off the front of the data that is still to be moved. */
-static void advance(struct blk_request *request, size_t len)
+void blk_io_advance(struct blk_request *request, size_t len)
 {
     request->left -= (uint32_t)len;
     request->offset += len;
@@ -265,32 +244,31 @@ static const char *verb_of(const struct blk_request *request)
     }
 }
 
-static int failed(struct blk *blk, const struct blk_request *request, int res)
+static enum blk_status failed(struct blk *blk, const struct blk_request *request, int res)
 {
     log_error("Drive %s: %s at byte %" PRIu64 " failed: %s", blk->config.id, verb_of(request),
               request->offset, res < 0 ? err_os(res) : "the file ends there");
-    return S_IOERR;
+    return BLK_S_IOERR;
 }
 
-/* What a result means: a status, or S_PENDING if the operation has to go on. */
-static int judge(struct blk *blk, struct blk_request *request, int res)
+enum blk_status blk_io_judge(struct blk *blk, struct blk_request *request, int res)
 {
-    if ((res == -EINTR || res == -EAGAIN) && request->again++ < AGAIN_MAX)
-        return S_PENDING;
+    if ((res == -EINTR || res == -EAGAIN) && request->again++ < BLK_AGAIN_MAX)
+        return BLK_S_PENDING;
     if (res == -EOPNOTSUPP && fallocate_mode(request) & FALLOC_FL_ZERO_RANGE) {
         request->segment.flags |= BLK_DISCARD_UNMAP; /* a hole reads as zeros too */
-        return S_PENDING;
+        return BLK_S_PENDING;
     }
     if (res == -EOPNOTSUPP && request->type != BLK_IN && request->type != BLK_OUT)
-        return S_UNSUPP;
+        return BLK_S_UNSUPP;
     if (res < 0)
         return failed(blk, request, res);
     if (request->type != BLK_IN && request->type != BLK_OUT)
-        return S_OK;
+        return BLK_S_OK;
     if (res == 0)
         return failed(blk, request, res);
-    advance(request, MIN((uint32_t)res, request->left));
-    return request->left > 0 ? S_PENDING : S_OK;
+    blk_io_advance(request, MIN((uint32_t)res, request->left));
+    return request->left > 0 ? BLK_S_PENDING : BLK_S_OK;
 }
 
 static int plain_write(struct blk *blk, const struct blk_request *request)
@@ -309,22 +287,31 @@ static bool wants_signal(const struct blk *blk, const struct blk_request *reques
     return res == -EFBIG && request->type == BLK_OUT && blk->config.engine == BLK_ENGINE_SYNC;
 }
 
-static void slot_done(struct op *op, int res, bool more)
+void blk_io_end_slot(struct blk_slot *slot, enum blk_status status)
 {
-    struct blk_slot *slot = container_of(op, struct blk_slot, op);
-    int status;
-
-    (void)more;
-    if (wants_signal(slot->blk, &slot->request, res))
-        res = plain_write(slot->blk, &slot->request);
-    status = judge(slot->blk, &slot->request, res);
-    if (status == S_PENDING) {
-        submit(slot);
-        return;
-    }
     finish(slot->blk, &slot->request, (uint8_t)status);
     give_slot(slot);
     virtio_dev_op_end(&slot->blk->dev);
+}
+
+static void slot_done(struct op *op, int res, bool more)
+{
+    struct blk_slot *slot = container_of(op, struct blk_slot, op);
+    enum blk_status status;
+
+    (void)more;
+    if (slot->blk->overlay) {
+        blk_overlay_done(slot, res);
+        return;
+    }
+    if (wants_signal(slot->blk, &slot->request, res))
+        res = plain_write(slot->blk, &slot->request);
+    status = blk_io_judge(slot->blk, &slot->request, res);
+    if (status == BLK_S_PENDING) {
+        submit(slot);
+        return;
+    }
+    blk_io_end_slot(slot, status);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -335,57 +322,60 @@ static bool on_drive(const struct blk *blk, uint64_t sector, uint64_t bytes)
     return bytes % SECTOR_SIZE == 0 && range_fits(sector, bytes / SECTOR_SIZE, blk->space.capacity);
 }
 
-static int start_read(struct blk *blk, struct blk_request *request)
+static enum blk_status start_read(struct blk *blk, struct blk_request *request)
 {
     size_t n = blk_file_read_cached(&blk->file, request->iov, request->count, request->offset,
                                     request->left);
 
     blk->turn_bytes += n;
-    advance(request, n);
-    return request->left > 0 ? through_ring(blk, request) : S_OK;
+    blk_io_advance(request, n);
+    return request->left > 0 ? through_ring(blk, request) : BLK_S_OK;
 }
 
 /* The page cache takes a small write at once; a ring would hand it to a worker on ext4. */
-static int start_write(struct blk *blk, struct blk_request *request)
+static enum blk_status start_write(struct blk *blk, struct blk_request *request)
 {
-    int status;
+    enum blk_status status;
 
-    if (blk->config.engine != BLK_ENGINE_SYNC || request->left > PLAIN_WRITE_MAX)
+    if (blk->config.engine != BLK_ENGINE_SYNC || request->left > BLK_PLAIN_WRITE_MAX)
         return through_ring(blk, request);
-    status = judge(blk, request, plain_write(blk, request));
+    status = blk_io_judge(blk, request, plain_write(blk, request));
     blk->turn_bytes += request->data_len - request->left;
-    return status == S_PENDING ? through_ring(blk, request) : status;
+    return status == BLK_S_PENDING ? through_ring(blk, request) : status;
 }
 
-static int start_transfer(struct blk *blk, struct blk_request *request)
+static enum blk_status start_transfer(struct blk *blk, struct blk_request *request)
 {
     if (!on_drive(blk, request->sector, request->data_len))
-        return S_IOERR;
+        return BLK_S_IOERR;
     if (request->type == BLK_OUT && blk->config.read_only)
-        return S_IOERR;
+        return BLK_S_IOERR;
     request->offset = request->sector * SECTOR_SIZE;
     if (request->left == 0)
-        return S_OK;
+        return BLK_S_OK;
+    if (blk->overlay)
+        return request->type == BLK_IN ? blk_overlay_read(blk, request)
+                                       : blk_overlay_write(blk, request);
     return request->type == BLK_IN ? start_read(blk, request) : start_write(blk, request);
 }
 
-static int get_id(struct blk *blk, struct blk_request *request)
+static enum blk_status get_id(struct blk *blk, struct blk_request *request)
 {
     const char *id = blk->file.id;
 
     if (request->data_len < BLK_ID_LENGTH)
-        return S_IOERR;
+        return BLK_S_IOERR;
     for (size_t done = 0; done < BLK_ID_LENGTH;) {
         size_t n = MIN(request->iov->iov_len, BLK_ID_LENGTH - done);
 
         memcpy(request->iov->iov_base, id + done, n);
         done += n;
-        advance(request, n);
+        blk_io_advance(request, n);
     }
-    return S_OK;
+    return BLK_S_OK;
 }
 
-static int start_discard(struct blk *blk, struct blk_request *request)
+static enum blk_status start_discard(struct blk *blk, struct blk_request *request)
 {
     const struct blk_discard_segment *segment = &request->segment;
     uint32_t known = request->type == BLK_WRITE_ZEROES ? BLK_DISCARD_UNMAP : 0;
@@ -393,25 +383,27 @@ static int start_discard(struct blk *blk, struct blk_request *request)
     if (!virtio_dev_has(&blk->dev,
                         request->type == BLK_DISCARD ? BLK_F_DISCARD : BLK_F_WRITE_ZEROES) ||
         segment->flags & ~known)
-        return S_UNSUPP;
+        return BLK_S_UNSUPP;
     if (request->data_len != sizeof(*segment) || segment->sectors > BLK_DISCARD_SECTORS_MAX ||
         !on_drive(blk, segment->sector, (uint64_t)segment->sectors * SECTOR_SIZE))
-        return S_IOERR;
+        return BLK_S_IOERR;
     request->offset = segment->sector * SECTOR_SIZE;
     request->count = 0; /* its data has been read */
-    return segment->sectors > 0 ? through_ring(blk, request) : S_OK;
+    if (segment->sectors == 0)
+        return BLK_S_OK;
+    return blk->overlay ? blk_overlay_discard(blk, request) : through_ring(blk, request);
 }
 
-static int start_flush(struct blk *blk, struct blk_request *request)
+static enum blk_status start_flush(struct blk *blk, struct blk_request *request)
 {
     if (!virtio_dev_has(&blk->dev, BLK_F_FLUSH))
-        return S_UNSUPP;
+        return BLK_S_UNSUPP;
     request->count = 0;
-    return through_ring(blk, request);
+    return blk->overlay ? blk_overlay_flush(blk, request) : through_ring(blk, request);
 }
 
-/* Serves a request, or hands it to the ring: its status, or S_PENDING. */
-static int start(struct blk *blk, struct blk_request *request)
+/* Serves a request, or hands it to the ring: its status, or BLK_S_PENDING. */
+static enum blk_status start(struct blk *blk, struct blk_request *request)
 {
     switch (request->type) {
     case BLK_IN:
@@ -426,15 +418,15 @@ static int start(struct blk *blk, struct blk_request *request)
     case BLK_WRITE_ZEROES:
         return start_discard(blk, request);
     default:
-        return S_UNSUPP;
+        return BLK_S_UNSUPP;
     }
 }
 
 void blk_io_start(struct blk *blk, struct blk_request *request)
 {
-    int status = start(blk, request);
+    enum blk_status status = start(blk, request);
 
-    if (status != S_PENDING)
+    if (status != BLK_S_PENDING)
         finish(blk, request, (uint8_t)status);
 }
 
@@ -446,6 +438,8 @@ int blk_io_prepare(struct blk *blk)
 
     if (blk->arena)
         return 0;
+    if (blk->overlay && blk_overlay_prepare(blk) < 0)
+        return -ENOMEM;
     arena = mmap(NULL, sizeof(*blk->arena), PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
@@ -461,4 +455,5 @@ void blk_io_free(struct blk *blk)
     if (blk->arena)
         munmap(blk->arena, sizeof(*blk->arena));
     blk->arena = NULL;
+    blk_overlay_free(blk);
 }

@@ -9,6 +9,7 @@
 
 #include "virtio/block/blk.h"
 #include "virtio/block/blk_file.h"
+#include "virtio/block/overlay.h"
 
 #define BLK_QUEUE 0
 
@@ -31,6 +32,15 @@ enum blk_request_type {
     BLK_WRITE_ZEROES = 13,
 };
 
+/* What a request comes to; PENDING is no status: the ring has it. */
+enum blk_status { BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2, BLK_S_PENDING = 255 };
+
+/* Writes as small as these go into the page cache at once, with the Sync engine. */
+#define BLK_PLAIN_WRITE_MAX (64 * KIB)
+
+/* Times that the ring may answer "again" to one operation. */
+#define BLK_AGAIN_MAX 16
+
 /* The data of a DISCARD or WRITE_ZEROES; we take one a request. */
 struct blk_discard_segment {
     uint64_t sector;
@@ -52,6 +62,24 @@ struct blk_request {
     uint64_t started_ns;
     struct blk_discard_segment segment;
     uint8_t again; /* times that the ring has answered "again" */
+};
+
+/* Room for the segments of a request, or a link of the free list. */
+union blk_segments {
+    struct iovec iov[VIRTQUEUE_SIZE_MAX];
+    union blk_segments *next_free;
+};
+
+/* A request that the ring has. Few segments have room in the slot, many get an array of
+ * the pool. */
+#define BLK_SLOT_SEGMENTS 6
+struct blk_slot {
+    struct op op;
+    struct blk *blk;
+    struct blk_slot *next_free;
+    union blk_segments *many; /* NULL = `few` holds them */
+    struct blk_request request;
+    struct iovec few[BLK_SLOT_SEGMENTS];
 };
 
 /* The saved part. */
@@ -81,6 +109,8 @@ struct blk {
     struct blk_config config;
     struct blk_config_space space;
     struct blk_file file;
+    struct overlay *overlay; /* NULL = none: the guest writes to the file */
+    size_t overlay_stem;     /* so much of its path was configured; the rest is a fork's number */
     struct loop_timer retry; /* armed while the limiter holds a request back */
     uint64_t turn_bytes;     /* moved at once in this turn */
     /* The time as last read: when the kick came, or a transfer ended. What is served at once begins
@@ -93,6 +123,13 @@ struct blk {
     struct blk_slot *free_slots;
     union blk_segments *free_segments;
     struct metrics_block metrics;
+
+    /* of blk_overlay.c */
+    struct blk_copies *copies;
+    struct blk_slot *holders; /* that give blocks to the top */
+    struct blk_slot *waiting; /* for them */
+    struct blk_slot *flushes; /* the first is under way */
+    bool is_waking, has_let_go;
 };
 
 /* Makes room for requests in flight, once. -ENOMEM. */
@@ -106,5 +143,35 @@ bool blk_io_parse(struct vq_chain *chain, struct blk_request *request) __must_ch
 /* Serves a request and returns it to the queue, now or, if the ring has to do it, at its
  * completion. */
 void blk_io_start(struct blk *blk, struct blk_request *request);
+
+/* ---- for blk_overlay.c ----------------------------------------------------------------------- */
+
+/* Takes a slot for a request, which counts as in flight until the slot's end. */
+struct blk_slot *blk_io_take_slot(struct blk *blk, const struct blk_request *request);
+/* Its number, below VIRTQUEUE_SIZE_MAX. */
+unsigned blk_io_slot_number(const struct blk_slot *slot);
+/* Returns its request to the queue and gives it back. */
+void blk_io_end_slot(struct blk_slot *slot, enum blk_status status);
+
+/* Takes `len` bytes off the front of the data that is still to be moved. */
+void blk_io_advance(struct blk_request *request, size_t len);
+
+/* What the result of an operation of the request means: a status, or BLK_S_PENDING if it has to go
+ * on. Of a transfer it takes the bytes off. */
+enum blk_status blk_io_judge(struct blk *blk, struct blk_request *request, int res);
+
+/* ---- blk_overlay.c: requests of drives with an overlay ----------------------------------------
+ */
+
+/* Makes room, once. -ENOMEM. */
+int blk_overlay_prepare(struct blk *blk) __must_check;
+void blk_overlay_free(struct blk *blk);
+
+/* Serve a request that has been judged; the slot has its operation's result. */
+enum blk_status blk_overlay_read(struct blk *blk, struct blk_request *request);
+enum blk_status blk_overlay_write(struct blk *blk, struct blk_request *request);
+enum blk_status blk_overlay_discard(struct blk *blk, struct blk_request *request);
+enum blk_status blk_overlay_flush(struct blk *blk, const struct blk_request *request);
+void blk_overlay_done(struct blk_slot *slot, int res);
 
 #endif

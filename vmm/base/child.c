@@ -17,8 +17,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define KEEP_MAX 8
-
 struct child {
     pid_t pid;
     int link;  /* a socket to the other side; -1 = closed */
@@ -252,10 +250,10 @@ static int ascending(const void *a, const void *b)
 
 void child_close_others(const struct child *self, const int *keep, unsigned count)
 {
-    int kept[KEEP_MAX + 1];
+    int kept[CHILD_KEEP_MAX + 1];
     unsigned next = STDERR_FILENO + 1, n = 0;
 
-    BUG_ON(count > KEEP_MAX);
+    BUG_ON(count > CHILD_KEEP_MAX);
     kept[n++] = self->link;
     for (unsigned i = 0; i < count; i++)
         kept[n++] = keep[i];

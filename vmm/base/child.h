@@ -47,7 +47,8 @@ void child_dismiss(struct child *child);
 void child_say(struct child *self, const struct err *e);
 bool child_wait(struct child *self) __must_check;
 
-/* Closes every descriptor from 3 on but the link to the parent and those listed (at most 8). */
+/* Closes every descriptor from 3 on but the link to the parent and those listed. */
+#define CHILD_KEEP_MAX 2048
 void child_close_others(const struct child *self, const int *keep, unsigned count);
 
 #endif
