@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sys/ioctl.h>
@@ -43,7 +44,8 @@ static const char usage[] =
     "  -s, --socket PATH      the socket (default: $MAYFLY_SOCKET, else " ARGS_DEFAULT_API_SOCK
     ")\n"
     "  -w, --wait-socket MS   wait that long for the socket to appear and accept\n"
-    "  -v, --trace            show the same request as a curl command first\n"
+    "  -v, --trace            show the same request as a curl command first, and how long the\n"
+    "                         answer took\n"
     "  -b, --body             print only the answer's body, as it came\n"
     "      --svg FILE         with timeline: draw it into FILE\n"
     "  -h, --help             this text\n"
@@ -248,14 +250,18 @@ static void show_lines(const char *text)
     }
 }
 
-/* The status; then an error's message, or the value laid out for reading, or whatever came. */
-static void show_answer(const struct client_answer *answer)
+/* The status, and the time it took if that is not 0; then an error's message, or the value laid out
+ * for reading, or whatever came. */
+static void show_answer(const struct client_answer *answer, double ms)
 {
     json_t *value = json_loadb(answer->body, answer->body_len, JSON_DECODE_ANY, NULL);
     const char *fault = json_string_value(json_object_get(value, "fault_message"));
     char *laid_out = value ? json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
 
-    printf("< %d%s%s\n", answer->status, fault ? " " : "", fault ? fault : "");
+    printf("< %d", answer->status);
+    if (ms > 0)
+        printf(" after %.2f ms", ms);
+    printf("%s%s\n", fault ? " " : "", fault ? fault : "");
     if (!fault && answer->body_len)
         show_lines(laid_out ? laid_out : answer->body);
     free(laid_out);
@@ -263,6 +269,14 @@ static void show_answer(const struct client_answer *answer)
 }
 
 /* ---- commands ---- */
+
+static double now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
 
 static int ask(const struct options *o, const char *method, const char *path, const char *body,
                size_t body_len, struct client_answer *answer)
@@ -288,6 +302,7 @@ static int request(const struct options *o, char *method, const char *path, cons
     char *body = NULL;
     size_t len = 0;
     struct err e;
+    double begin;
     int rc;
 
     for (char *p = method; *p; p++)
@@ -301,6 +316,7 @@ static int request(const struct options *o, char *method, const char *path, cons
         show_curl(o, method, path, body);
     if (!o->body_only)
         show_request(method, path, body);
+    begin = now_ms();
     rc = ask(o, method, path, body, len, &answer);
     free(body);
     if (rc)
@@ -308,7 +324,7 @@ static int request(const struct options *o, char *method, const char *path, cons
     if (o->body_only)
         fwrite(answer.body, 1, answer.body_len, stdout);
     else
-        show_answer(&answer);
+        show_answer(&answer, o->trace ? now_ms() - begin : 0);
     free(answer.body);
     return status_of(&answer);
 }
@@ -352,7 +368,7 @@ static int timeline(const struct options *o)
     if (rc)
         return rc;
     if (status_of(&answer) != OK) {
-        show_answer(&answer);
+        show_answer(&answer, 0);
         rc = REFUSED;
     } else if (timeline_parse(answer.body, answer.body_len, &points, &e)) {
         rc = complain(e.text);

@@ -4,6 +4,7 @@
  * (machine_rebuild) with states in place of a kernel.
  */
 #include "vmm/base/log.h"
+#include "vmm/base/timeline.h"
 #include "vmm/load_memory.h"
 #include "vmm/saved_machine.h"
 #include "vmm/snapshot/mem_map.h"
@@ -267,6 +268,7 @@ int machine_load(struct machine *machine, const struct machine_load *load, struc
 
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
+    timeline_stamp(TIMELINE_CONFIG);
     found = state_path_of(load);
     rc = whole_file_read(found ? found : given, &bytes, &len, e);
     l.state_path = rc ? NULL : realpath(found ? found : given, NULL);

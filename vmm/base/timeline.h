@@ -14,7 +14,7 @@
 enum timeline_stage {
     TIMELINE_EXEC,      /* main() entered, or the process forked */
     TIMELINE_API,       /* the API socket listens (absent with --no-api) */
-    TIMELINE_CONFIG,    /* the start was asked for: configuration is complete */
+    TIMELINE_CONFIG,    /* the start, load or fork was asked for */
     TIMELINE_VM,        /* VM, irqchip and vCPUs exist */
     TIMELINE_MEMORY,    /* guest memory is mapped and registered */
     TIMELINE_KERNEL,    /* kernel, initrd and tables are in it */
