@@ -4,6 +4,7 @@
  * that reading its output teaches the API.
  */
 #include "api/client.h"
+#include "api/ctl_snapshot.h"
 #include "api/timeline_draw.h"
 #include "vmm/args.h"
 
@@ -36,10 +37,11 @@ struct options {
 static const char usage[] =
     "Usage: mayflyctl [OPTION]... METHOD PATH [BODY | @FILE | -]\n"
     "       mayflyctl [OPTION]... timeline [--svg FILE]\n"
+    "       mayflyctl snapshot inspect [--memory FILE] [--json] STATE-FILE\n"
     "\n"
     "Sends one request to a monitor's API socket and shows request and answer. BODY is JSON;\n"
     "@FILE reads it from a file, - from standard input. `timeline` draws where the time of the\n"
-    "boot went (GET /timeline).\n"
+    "boot went (GET /timeline). `snapshot` looks at the files of one: mayflyctl snapshot --help.\n"
     "\n"
     "  -s, --socket PATH      the socket (default: $MAYFLY_SOCKET, else " ARGS_DEFAULT_API_SOCK
     ")\n"
@@ -384,11 +386,16 @@ int main(int argc, char **argv)
 {
     const char *from_environment = getenv("MAYFLY_SOCKET");
     struct options o = {.socket = from_environment ? from_environment : ARGS_DEFAULT_API_SOCK};
-    int rc = parse_options(argc, argv, &o), n = argc - optind;
-    char **args = argv + optind;
+    char **args;
+    int rc, n;
 
+    if (argc > 1 && strcmp(argv[1], "snapshot") == 0)
+        return ctl_snapshot(argc - 1, argv + 1);
+    rc = parse_options(argc, argv, &o);
     if (rc >= 0)
         return rc;
+    n = argc - optind;
+    args = argv + optind;
     if (n == 1 && strcmp(args[0], "timeline") == 0)
         return timeline(&o);
     if (n < 2 || n > 3)

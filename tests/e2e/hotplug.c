@@ -281,8 +281,8 @@ E2E(a_guest_without_the_driver_is_none_the_worse, LINUX)
 
 /* ---- snapshots ------------------------------------------------------------------------------- */
 
-/* More than RAM without what is plugged could hold beside the guest itself. */
-enum { PATTERN_MIB = 200 };
+/* A file and a process's memory, for both of which what is plugged is taken first. */
+enum { PATTERN_MIB = 100, HELD_MIB = 200 };
 
 static void verify(struct vm *vm, unsigned seed)
 {
@@ -296,11 +296,13 @@ E2E(plugged_memory_is_in_a_snapshot_and_can_be_unplugged_after_a_load, LINUX | S
     resize(vm, 512);
     expect_total(vm, before + 512);
     ask(vm, "mapwrite /tmp/pattern %u 5", PATTERN_MIB * 1024);
+    ask(vm, "hold %u", HELD_MIB);
     snap_take(vm, "s");
     vm = snap_revive("s", "");
     CHECK_INT(status_of(vm, "plugged_size_mib"), 512);
     CHECK_INT(status_of(vm, "requested_size_mib"), 512);
     verify(vm, 5);
+    CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
     resize(vm, 640);
     expect_total(vm, before + 640);
     ask(vm, "touch 256");

@@ -12,9 +12,11 @@
 #include "tests/unit/load_fixture.h"
 #include "vmm/snapshot/crc64.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HEADER_SIZE 32
 #define AT_LEN      24
@@ -69,17 +71,40 @@ static void load(const uint8_t *file, size_t size, unsigned what)
         load_fixture_end(&loaded);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* `path` as seen from here, behind `option`; malloc'ed. */
+static char *from_here(const char *option, const char *path)
+{
+    char here[PATH_MAX], *text;
+
+    BUG_ON(!getcwd(here, sizeof(here)));
+    BUG_ON(asprintf(&text, "%s%s%s%s", option, *path == '/' ? "" : here, *path == '/' ? "" : "/",
+                    path) < 0);
+    return text;
+}
+
+/* We change to a directory of our own; libFuzzer must find its files all the same. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const char prefix[] = "-artifact_prefix=";
+
+    for (int i = 1; i < *argc; i++) {
+        if (strncmp((*argv)[i], prefix, strlen(prefix)) == 0)
+            (*argv)[i] = from_here(prefix, (*argv)[i] + strlen(prefix));
+        else if ((*argv)[i][0] != '-')
+            (*argv)[i] = from_here("", (*argv)[i]);
+    }
+    load_fixture_enter(MEM_SIZE);
+    atexit(load_fixture_leave);
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static bool entered;
     uint64_t len = size - 1, crc;
     uint8_t *file;
 
-    if (!entered) {
-        load_fixture_enter(MEM_SIZE);
-        atexit(load_fixture_leave);
-    }
-    entered = true;
     if (size < 1 + HEADER_SIZE + sizeof(crc))
         return 0;
     file = malloc(len);

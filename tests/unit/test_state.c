@@ -23,6 +23,7 @@
 #include "vmm/legacy/serial.h"
 #include "vmm/saved_devices.h"
 #include "vmm/saved_machine.h"
+#include "vmm/saved_tables.h"
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/vcpu_parts_x86_64.h"
 #include "vmm/snapshot/vm_state.h"
@@ -443,6 +444,20 @@ static void test_every_saved_state_has_name_of_its_own(void **state)
                 assert_string_not_equal(known[i].desc->name, known[j].desc->name);
 }
 
+/* Who looks at a file without loading it must know the table of each section; a limiter and the
+ * sample above are in no file by themselves. */
+static void test_every_saved_state_can_be_inspected(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        const struct state_desc *desc = known[i].desc;
+
+        if (desc != &sample_desc && desc != &rate_limiter_state_desc &&
+            saved_table(desc->name) != desc)
+            fail_msg("%s is not in vmm/saved_tables_x86_64.c", desc->name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +481,7 @@ int main(void)
         cmocka_unit_test(test_every_saved_state_covers_its_struct),
         cmocka_unit_test(test_every_saved_state_has_fingerprint_of_its_version),
         cmocka_unit_test(test_every_saved_state_has_name_of_its_own),
+        cmocka_unit_test(test_every_saved_state_can_be_inspected),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
