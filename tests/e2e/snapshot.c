@@ -4,6 +4,7 @@
 #include "tests/e2e/bare.h"
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/guest_socket.h"
 #include "tests/e2e/linux.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/tap.h"
@@ -246,28 +247,10 @@ E2E(ten_generations_of_a_linux_guest_under_disk_load_lose_nothing, LINUX | SLOW)
 #define HOST_IP   "172.30.9.1"
 #define GUEST_IP  "172.30.9.2"
 
-static int connect_guest(const char *socket_name, unsigned port)
-{
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char answer[32] = "";
-
-    snprintf(un.sun_path, sizeof(un.sun_path), "%s", e2e_path(socket_name));
-    if (connect(fd, (struct sockaddr *)&un, sizeof(un)))
-        FAIL("connect: %s", strerror(errno));
-    dprintf(fd, "CONNECT %u\n", port);
-    for (size_t n = 0; n < sizeof(answer) - 1 && read(fd, answer + n, 1) == 1; n++)
-        if (answer[n] == '\n')
-            break;
-    if (strncmp(answer, "OK ", 3) != 0)
-        FAIL("the guest refused a connection to port %u", port);
-    return fd;
-}
-
 /* A stream to the guest that it checks word by word. */
 static void check_vsock(const char *socket_name)
 {
-    int fd = connect_guest(socket_name, VSOCK_PORT_SINK);
+    int fd = guest_connect(socket_name, VSOCK_PORT_SINK);
 
     CHECK_INT(stream_send(fd, VSOCK_PORT_SINK), 0);
     close(fd);
@@ -315,7 +298,7 @@ E2E(every_device_goes_on_behind_a_load, LINUX | SANITIZER | SLOW)
     check_vsock("v.sock");
 
     for (unsigned generation = 0; generation < 3; generation++) {
-        int old = connect_guest("v.sock", VSOCK_PORT_SINK); /* ends with its monitor */
+        int old = guest_connect("v.sock", VSOCK_PORT_SINK); /* ends with its monitor */
         snap_take(vm, "s");
         kill_monitor(vm);
         close(old);

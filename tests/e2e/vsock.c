@@ -2,6 +2,7 @@
 /* The socket device with a real Linux guest, both ways. */
 #include "guest/init/stream.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/guest_socket.h"
 #include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/support/clock.h"
@@ -21,50 +22,13 @@
 #include <sys/wait.h>
 
 #define HOST_PORT 52
+#define SOCKET    "v.sock"
 
 /* ---- the host's side ---- */
 
-static struct sockaddr_un address_of(const char *name)
-{
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    const char *path = e2e_path(name);
-
-    CHECK(strlen(path) < sizeof(un.sun_path));
-    strcpy(un.sun_path, path);
-    return un;
-}
-
-/* A client's connection to a port of the guest: the stream behind OK, or -1 if it was closed. */
-static int try_connect(unsigned port)
-{
-    struct sockaddr_un un = address_of("v.sock");
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char answer[32] = "";
-
-    if (connect(fd, (struct sockaddr *)&un, sizeof(un)))
-        FAIL("connect: %s", strerror(errno));
-    dprintf(fd, "CONNECT %u\n", port);
-    for (size_t n = 0; n < sizeof(answer) - 1 && read(fd, answer + n, 1) == 1; n++)
-        if (answer[n] == '\n')
-            break;
-    if (strncmp(answer, "OK ", 3) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-static int connect_guest(unsigned port)
-{
-    int fd = try_connect(port);
-
-    if (fd < 0)
-        FAIL("the guest refused a connection to port %u", port);
-    return fd;
-}
-
 static int listen_host(int backlog)
 {
-    struct sockaddr_un un = address_of(text_format("v.sock_%d", HOST_PORT));
+    struct sockaddr_un un = guest_socket(text_format(SOCKET "_%d", HOST_PORT));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (bind(fd, (struct sockaddr *)&un, sizeof(un)) || listen(fd, backlog))
@@ -107,12 +71,12 @@ static struct vm *boot(void)
 /* Checked streams in all four ways: who connects, and who sends. */
 static void check_streams(struct vm *vm, int listener)
 {
-    int fd = connect_guest(VSOCK_PORT_SINK);
+    int fd = guest_connect(SOCKET, VSOCK_PORT_SINK);
     pid_t pid;
 
     CHECK_INT(stream_send(fd, VSOCK_PORT_SINK), 0);
     close(fd);
-    fd = connect_guest(VSOCK_PORT_SOURCE);
+    fd = guest_connect(SOCKET, VSOCK_PORT_SOURCE);
     CHECK_INT(stream_receive(fd, VSOCK_PORT_SOURCE), 0);
     close(fd);
 
@@ -162,15 +126,15 @@ E2E(vsock_ports_that_nobody_listens_on_refuse, LINUX)
 {
     struct vm *vm = boot();
 
-    CHECK_INT(try_connect(4), -1);
+    CHECK_INT(guest_try_connect(SOCKET, 4), -1);
     CHECK_HAS(ask_failing(vm, "vsock-out 53"), "connect: Connection reset by peer");
-    check_echo(connect_guest(VSOCK_PORT_ECHO), 1);
+    check_echo(guest_connect(SOCKET, VSOCK_PORT_ECHO), 1);
 }
 
 E2E(vsock_half_closed_connections_still_answer, LINUX | SANITIZER)
 {
     struct vm *vm = boot();
-    int listener = listen_host(4), fd = connect_guest(VSOCK_PORT_COUNT);
+    int listener = listen_host(4), fd = guest_connect(SOCKET, VSOCK_PORT_COUNT);
     char answer[64] = "";
     uint64_t words[1000] = {0};
 
@@ -200,7 +164,7 @@ E2E(vsock_a_thousand_connections_at_once_each_have_their_own_bytes, LINUX | SLOW
     boot();
     setrlimit(RLIMIT_NOFILE, &limit);
     for (uint64_t i = 0; i < 1000; i++) {
-        fd[i] = connect_guest(VSOCK_PORT_ECHO);
+        fd[i] = guest_connect(SOCKET, VSOCK_PORT_ECHO);
         CHECK_INT(stream_write(fd[i], &i, sizeof(i)), 0);
     }
     for (uint64_t i = 0; i < 1000; i++) {
@@ -250,10 +214,10 @@ E2E(vsock_many_connections_one_after_another_leave_nothing, LINUX | SLOW)
     struct vm *vm = boot();
     unsigned before;
 
-    check_echo(connect_guest(VSOCK_PORT_ECHO), 1);
+    check_echo(guest_connect(SOCKET, VSOCK_PORT_ECHO), 1);
     before = count_descriptors(vm);
     for (uint64_t i = 0; i < 1000; i++) {
-        int fd = connect_guest(VSOCK_PORT_ECHO);
+        int fd = guest_connect(SOCKET, VSOCK_PORT_ECHO);
 
         check_echo(fd, i);
         close(fd);
@@ -266,12 +230,12 @@ E2E(vsock_many_connections_one_after_another_leave_nothing, LINUX | SLOW)
 static void stream_on(void)
 {
     for (;;) {
-        int fd = connect_guest(VSOCK_PORT_SINK);
+        int fd = guest_connect(SOCKET, VSOCK_PORT_SINK);
 
         if (stream_send(fd, VSOCK_PORT_SINK))
             _exit(1);
         close(fd);
-        fd = connect_guest(VSOCK_PORT_SOURCE);
+        fd = guest_connect(SOCKET, VSOCK_PORT_SOURCE);
         if (stream_receive(fd, VSOCK_PORT_SOURCE))
             _exit(2);
         close(fd);
@@ -281,7 +245,7 @@ static void stream_on(void)
 E2E(vsock_pauses_under_load_disturb_nothing, LINUX | SANITIZER | SLOW)
 {
     struct vm *vm = boot();
-    int held = connect_guest(VSOCK_PORT_ECHO), status;
+    int held = guest_connect(SOCKET, VSOCK_PORT_ECHO), status;
     pid_t load = fork();
 
     if (load == 0) {
@@ -304,7 +268,7 @@ E2E(vsock_driver_that_is_unbound_and_bound_again_works, LINUX | SANITIZER)
 {
     static const char driver[] = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport";
     struct vm *vm = boot();
-    int listener = listen_host(4), held = connect_guest(VSOCK_PORT_ECHO);
+    int listener = listen_host(4), held = guest_connect(SOCKET, VSOCK_PORT_ECHO);
     const char *name = strstr(ask(vm, "ls %s", driver), "virtio");
     char device[32], byte;
 
@@ -315,7 +279,7 @@ E2E(vsock_driver_that_is_unbound_and_bound_again_works, LINUX | SANITIZER)
         CHECK_INT(read(held, &byte, 1), 0);
         close(held);
         ask(vm, "set %s/bind %s", driver, device);
-        held = connect_guest(VSOCK_PORT_ECHO);
+        held = guest_connect(SOCKET, VSOCK_PORT_ECHO);
         check_echo(held, 2);
         check_streams(vm, listener);
     }
@@ -358,7 +322,7 @@ static void accept_without_end(int listener)
 static void connect_without_end(void)
 {
     static const char bytes[70000];
-    struct sockaddr_un un = address_of("v.sock");
+    struct sockaddr_un un = guest_socket(SOCKET);
 
     if (fork())
         return;
