@@ -79,9 +79,9 @@ int read_line(const char *path, char *line, int size)
 
 static const struct command *find_command(const char *name)
 {
-    const struct command *const tables[] = {system_commands, disk_commands, http_commands,
-                                            memory_commands, net_commands,  soak_commands,
-                                            vsock_commands};
+    const struct command *const tables[] = {system_commands, agent_commands,  disk_commands,
+                                            http_commands,   memory_commands, net_commands,
+                                            soak_commands,   vsock_commands};
 
     for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
         for (const struct command *c = tables[i]; c->name; c++) {

@@ -16,6 +16,7 @@ struct command {
 };
 
 /* Ended by a row without a name. */
+extern const struct command agent_commands[];
 extern const struct command disk_commands[];
 extern const struct command memory_commands[];
 extern const struct command system_commands[];

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
@@ -169,25 +170,46 @@ static int cmd_touch(int argc, char **argv)
 
 static int cmd_random(int argc, char **argv)
 {
+    const char *path = argc > 1 ? argv[1] : "/dev/hwrng";
     uint8_t byte;
     uint64_t count;
 
-    (void)argc;
     if (parse_number(argv[0], "BYTES", &count))
         return -1;
-    int fd = open("/dev/hwrng", O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail_errno("/dev/hwrng");
+        return fail_errno("%s", path);
     int status = 0;
     for (uint64_t i = 0; i < count && status == 0; i++) {
         if (read(fd, &byte, 1) != 1)
-            status = fail_errno("/dev/hwrng after %lu bytes", i);
+            status = fail_errno("%s after %lu bytes", path, i);
         else
             printf("%02x", byte);
     }
     printf("\n");
     close(fd);
     return status;
+}
+
+/* Lines of the kernel's log that contain all of the words, in this order, with a blank between. */
+static int cmd_dmesg(int argc, char **argv)
+{
+    static char log[256 * 1024], text[1024];
+    int len = klogctl(3 /* SYSLOG_ACTION_READ_ALL */, log, sizeof(log) - 1);
+    unsigned count = 0;
+    char *rest = log, *line;
+
+    if (len < 0)
+        return fail_errno("the kernel's log");
+    log[len] = text[0] = '\0';
+    for (int i = 0; i < argc; i++) {
+        strncat(text, i ? " " : "", sizeof(text) - strlen(text) - 1);
+        strncat(text, argv[i], sizeof(text) - strlen(text) - 1);
+    }
+    while ((line = strsep(&rest, "\n")))
+        count += strstr(line, text) != NULL;
+    printf("count=%u\n", count);
+    return 0;
 }
 
 static int cmd_clocksource(int argc, char **argv)
@@ -312,13 +334,14 @@ const struct command system_commands[] = {
     {"cmdline", 0, 0, cmd_cmdline, ""},
     {"cpus", 0, 0, cmd_cpus, ""},
     {"crash", 0, 0, cmd_crash, ""},
+    {"dmesg", 1, 15, cmd_dmesg, "WORD..."},
     {"echo", 0, 15, cmd_echo, "WORD..."},
     {"halt", 0, 0, cmd_halt, ""},
     {"lines", 1, 1, cmd_lines, "N"},
     {"ls", 1, 1, cmd_ls, "PATH"},
     {"mem", 0, 0, cmd_mem, ""},
     {"poweroff", 0, 0, cmd_poweroff, ""},
-    {"random", 1, 1, cmd_random, "BYTES"},
+    {"random", 1, 2, cmd_random, "BYTES [FILE]"},
     {"reboot", 0, 0, cmd_reboot, ""},
     {"set", 2, 2, cmd_set, "PATH WORD"},
     {"sleep", 1, 1, cmd_sleep, "MS"},
