@@ -2,6 +2,7 @@
 /* A stock Debian kernel with its own modules and a real userland, as on any Debian machine. */
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/files.h"
 
 #include <string.h>
@@ -61,4 +62,31 @@ E2E(debian_on_four_vcpus_boots_to_a_shell_and_reboot_ends_it, DEBIAN | LINUX)
     struct vm *vm = debian(4);
     shell(vm, "echo CPUs=$(nproc)", "CPUs=4");
     leaves_by(vm, "reboot");
+}
+
+/* What a clone draws. It ends thereafter: it has the disk that the next one has. */
+static char *random_of_clone(void)
+{
+    struct vm *vm = snap_revive("s", "");
+    char *random;
+
+    vm_type(vm, "\n");
+    vm_expect(vm, PROMPT);
+    shell(vm, "dmesg | grep -c 'crng reseeded due to virtual machine fork'", "\n1\r\n");
+    vm_type(vm, "head -c 32 /dev/urandom | od -An -tx1 -w32 | tr -d ' \\n'; echo =RAN''DOM\n");
+    vm_expect(vm, "=RANDOM\r\n");
+    random = strndup(strstr(vm_out(vm), "=RANDOM\r\n") - 64, 64);
+    monitor_end(&vm->monitor);
+    return random;
+}
+
+E2E(two_clones_of_a_stock_debian_draw_different_random_numbers_with_no_help, DEBIAN | LINUX)
+{
+    struct vm *vm = debian(1);
+    shell(vm, "dmesg | grep -c 'crng reseeded due to virtual machine fork'", "\n0\r\n");
+    snap_take(vm, "s");
+    monitor_end(&vm->monitor);
+    char *one = random_of_clone(), *other = random_of_clone();
+    CHECK_INT(strspn(one, "0123456789abcdef"), 64);
+    CHECK(strcmp(one, other) != 0);
 }
