@@ -3,6 +3,7 @@
 #include "vmm/load_memory.h"
 
 #include "vmm/snapshot/merge_mark.h"
+#include "vmm/snapshot/uffd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,10 +66,37 @@ static int map_file(struct mem *mem, struct file_lock *lock, const char *path,
     return rc;
 }
 
-int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
-                const struct machine_config *config, const struct mem_map *map, struct err *e)
+static int load_file(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
+                     const struct machine_config *config, const struct mem_map *map, struct err *e)
 {
     int rc = map_file(mem, lock, load->files.mem_path, config, map, e);
 
-    return rc ? rc : check_map(mem, map, e);
+    if (rc == 0)
+        rc = check_map(mem, map, e);
+    return rc ? err_prefix(e, "Error creating guest memory from file: ") : 0;
+}
+
+/* The watch over who serves it stays until the process's end. */
+static int load_served(struct mem *mem, const struct machine_load *load,
+                       const struct machine_config *config, const struct mem_map *map,
+                       void (*lost)(const struct err *e), struct err *e)
+{
+    int rc = mem_create_served(mem, config->mem_size_mib * MIB, config->huge_pages,
+                               config->track_dirty_pages, e);
+    struct uffd *uffd;
+
+    if (rc == 0)
+        rc = check_map(mem, map, e);
+    if (rc == 0)
+        rc = uffd_serve(&uffd, mem, load->files.mem_path, lost, e);
+    return rc ? err_prefix(e, "Error creating guest memory from uffd: ") : 0;
+}
+
+int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
+                const struct machine_config *config, const struct mem_map *map,
+                void (*lost)(const struct err *e), struct err *e)
+{
+    if (load->backend == MEM_BACKEND_UFFD)
+        return load_served(mem, load, config, map, lost, e);
+    return load_file(mem, lock, load, config, map, e);
 }

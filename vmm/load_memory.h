@@ -8,12 +8,13 @@
 #include "vmm/snapshot/mem_map.h"
 
 /*
- * Makes the RAM of `config`, as `load` says; what is in it is as `map` describes. On error there is
- * none. A memory file stays open as mem->fd, and *lock is our shared lock on it; of no file there
- * is none. Loop thread, machine lock held.
+ * Makes the RAM of `config`, as `load` says; what is in it is as `map` describes. On error there
+ * may be some, good for nothing. A memory file stays open as mem->fd, and *lock is our shared lock
+ * on it; of no file there is none. `lost` is told when whoever serves the memory is gone
+ * (snapshot/uffd.h). Loop thread, machine lock held.
  */
 int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
                 const struct machine_config *config, const struct mem_map *map,
-                struct err *e) __must_check;
+                void (*lost)(const struct err *e), struct err *e) __must_check;
 
 #endif

@@ -253,7 +253,10 @@ int machine_pause(struct machine *machine, struct err *e)
         return 0;
     if (machine->state != MACHINE_RUNNING)
         return err_set(e, -EINVAL, "The machine is not running.");
+    mem_wait_begins(
+        &machine->mem); /* a vCPU may be waiting for a page, which not every signal ends */
     vcpus_park(&machine->vcpus);
+    mem_wait_is_over(&machine->mem);
     vcpus_flush_posted(&machine->vcpus);
     serial_quiesce(&machine->serial);
     pit_quiesce(&machine->pit);

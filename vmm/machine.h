@@ -26,6 +26,9 @@ enum machine_state { MACHINE_NOT_STARTED, MACHINE_RUNNING, MACHINE_PAUSED, MACHI
 struct machine_options {
     bool boot_timer;    /* --boot-timer */
     bool console_input; /* feed standard input to the serial port */
+    /* The guest's memory is lost: the last words, and the process's end with the exit code of a
+     * failure. Any thread, without the lock, which may be held for ever. Does not return. */
+    void (*lost)(const struct err *e);
 };
 
 struct machine;

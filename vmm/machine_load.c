@@ -219,6 +219,7 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
                      struct err *e)
 {
     struct saved_overrides overrides = l->load->overrides;
+    int rc;
 
     overrides.state_path = l->state_path;
     if (state_reader_begin(&l->reader, bytes, len, e) || read_identity(machine, l, e))
@@ -226,14 +227,16 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
                              "state from file: ");
     if (saved_devices_check(l->reader, &overrides, e))
         return err_prefix(e, "Failed to get snapshot state from file: ");
-    if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map, e))
-        return err_prefix(e, "Failed to load guest memory: Error creating guest memory from "
-                             "file: ");
+    if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map,
+                    machine->options.lost, e))
+        return err_prefix(e, "Failed to load guest memory: ");
     if (saved_devices_read(&machine->devices, &overrides, &l->reader, e))
         return explain_device(e);
-    if (machine_rebuild(machine, load_states, l, e))
-        return err_prefix(e, "Failed to build microVM from snapshot: ");
-    return 0;
+    /* Devices look at their rings, KVM at its clock's page. */
+    mem_wait_begins(&machine->mem);
+    rc = machine_rebuild(machine, load_states, l, e);
+    mem_wait_is_over(&machine->mem);
+    return rc ? err_prefix(e, "Failed to build microVM from snapshot: ") : 0;
 }
 
 int machine_load_state(struct machine *machine, const struct machine_load *load, const void *bytes,

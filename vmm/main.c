@@ -239,6 +239,14 @@ static void flush_in_signal(void)
     (void)metrics_flush(NULL); /* counted */
 }
 
+/* Whoever served the guest's memory is gone. The loop may be waiting for a page: nothing that it
+ * owns is touched. */
+static void lose_machine(const struct err *e)
+{
+    flush_in_signal();
+    leave(EXIT_ERROR, e);
+}
+
 /* A file named on the command line; NULL when none is. */
 static char *load(const char *path, size_t *len, struct err *e)
 {
@@ -290,7 +298,11 @@ static int open_for_clients(struct api *api, const struct args *args, struct err
 static void create_parts(struct api *api, const struct args *args, int listener,
                          struct api_server **server, struct err *e)
 {
-    struct machine_options options = {.boot_timer = args->boot_timer, .console_input = true};
+    struct machine_options options = {
+        .boot_timer = args->boot_timer,
+        .console_input = true,
+        .lost = lose_machine,
+    };
 
     if (loop_create(&api->loop, e))
         fail(e);

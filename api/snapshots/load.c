@@ -129,10 +129,6 @@ int act_snapshot_load(struct call *call, struct err *e)
         return err_set(e, -EPERM,
                        "Loading a microVM snapshot not allowed after configuring boot-specific "
                        "resources.");
-    if (body->backend.type == MEM_BACKEND_UFFD && body->has_backend)
-        return err_set(e, -ENOTSUP,
-                       "Memory served by another process (Uffd) is not supported yet by this "
-                       "version of Mayfly.");
     /* What is half made of somebody else's machine can become no other one. */
     if (load(call->api, body, e)) {
         machine_give_up(call->api->machine);

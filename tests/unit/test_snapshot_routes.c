@@ -166,16 +166,15 @@ static void test_snapshot_load_that_fails_ends_process_with_1(void **state)
     assert_int_equal(f->machine->exit_code, 1);
 }
 
-static void test_snapshot_load_of_served_memory_is_refused_and_harmless(void **state)
+static void test_snapshot_load_of_served_memory_names_the_socket(void **state)
 {
     struct fixture *f = *state;
 
-    assert_fault(f, "PUT", "/snapshot/load",
-                 "{\"snapshot_path\":\"s\",\"mem_backend\":{\"backend_path\":\"b\","
-                 "\"backend_type\":\"Uffd\"}}",
-                 LOAD "Memory served by another process (Uffd) is not supported yet by this "
-                      "version of Mayfly.");
-    assert_int_equal(f->machine->state, MACHINE_NOT_STARTED);
+    assert_done(f, "PUT", "/snapshot/load",
+                "{\"snapshot_path\":\"s\",\"mem_backend\":{\"backend_path\":\"b\","
+                "\"backend_type\":\"Uffd\"}}");
+    assert_int_equal(f->machine->load.backend, MEM_BACKEND_UFFD);
+    assert_string_equal(f->machine->mem_path, "b");
 }
 
 static void test_snapshot_load_with_bad_overrides_is_refused(void **state)
@@ -221,7 +220,7 @@ int main(void)
         TEST(test_snapshot_load_after_configuration_is_refused_and_harmless),
         TEST(test_snapshot_load_after_harmless_configuration_is_done),
         TEST(test_snapshot_load_that_fails_ends_process_with_1),
-        TEST(test_snapshot_load_of_served_memory_is_refused_and_harmless),
+        TEST(test_snapshot_load_of_served_memory_names_the_socket),
         TEST(test_snapshot_load_with_bad_overrides_is_refused),
         TEST(test_snapshot_load_whose_metrics_cannot_be_opened_fails),
     };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mem.c: guest RAM is one host mapping, cut into at most three regions around the MMIO holes; what
- * devices add lies above it. */
+ * devices add lies above it. Memory that another process serves is in mem_served.c. */
 #include "vmm/base/mem.h"
 
 #include <errno.h>
@@ -147,13 +147,22 @@ static uint8_t *map_shared(struct mem *mem, uint64_t size, enum mem_pages pages)
     return aligned(mem);
 }
 
+/* A bit a page of the host, of what has come from another process. */
+static int make_there(struct mem_region *region, uint64_t page)
+{
+    uint64_t pages = (region->size + page - 1) / page;
+
+    region->there = calloc(align_up(pages, 64) / 64, sizeof(uint64_t));
+    return region->there ? 0 : -ENOMEM;
+}
+
 /* What is dirty and what is taken of it, in one piece; or what is no longer the file's. */
 static int make_bitmaps_of(struct mem_region *region, bool track_dirty)
 {
     uint64_t words = align_up(region->size / PAGE_SIZE, 64) / 64;
     uint64_t *bitmaps;
 
-    if (!track_dirty && region->backing != MEM_FILE_COPY)
+    if (!track_dirty && region->backing != MEM_FILE_COPY && region->backing != MEM_SERVED)
         return 0;
     bitmaps = calloc(track_dirty ? 2 * words : words, sizeof(uint64_t));
     if (!bitmaps)
@@ -171,15 +180,19 @@ static void free_bitmaps_of(struct mem_region *region)
 {
     free(region->dirty);
     free(region->gone);
-    region->dirty = region->taken = region->gone = NULL;
+    free(region->there);
+    region->dirty = region->taken = region->gone = region->there = NULL;
 }
 
 static int make_bitmaps(struct mem *mem)
 {
     int rc = 0;
 
-    for (unsigned i = 0; i < mem->count && rc == 0; i++)
+    for (unsigned i = 0; i < mem->count && rc == 0; i++) {
         rc = make_bitmaps_of(&mem->region[i], mem->track_dirty);
+        if (rc == 0 && mem->region[i].backing == MEM_SERVED)
+            rc = make_there(&mem->region[i], mem_page_size(mem));
+    }
     return rc;
 }
 
@@ -197,9 +210,10 @@ static int complete(struct mem *mem, uint64_t size, enum mem_backing backing, ui
     return err_set(e, -ENOMEM, "Cannot create mmap region: %s", err_os(-ENOMEM));
 }
 
-static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool shared,
+static int create(struct mem *mem, uint64_t size, enum mem_pages pages, enum mem_backing backing,
                   bool track_dirty, struct err *e)
 {
+    bool shared = backing == MEM_SHARED;
     uint8_t *hva;
     int saved;
 
@@ -212,26 +226,32 @@ static int create(struct mem *mem, uint64_t size, enum mem_pages pages, bool sha
         mem_destroy(mem);
         return err_set(e, saved, "Cannot create mmap region: %s", err_os(saved));
     }
-    if (pages == MEM_PAGES_HUGETLB_2M && take_first_huge_page(hva)) {
+    if (pages == MEM_PAGES_HUGETLB_2M && backing != MEM_SERVED && take_first_huge_page(hva)) {
         mem_destroy(mem);
         return err_set(e, -ENOMEM,
                        "Cannot create mmap region: the host has no free huge page of 2 MiB (see "
                        "the sysctl vm.nr_hugepages): %s",
                        err_os(-ENOMEM));
     }
-    return complete(mem, size, shared ? MEM_SHARED : MEM_ANONYMOUS, hva, e);
+    return complete(mem, size, backing, hva, e);
 }
 
 int mem_create(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                struct err *e)
 {
-    return create(mem, size, pages, false, track_dirty, e);
+    return create(mem, size, pages, MEM_ANONYMOUS, track_dirty, e);
 }
 
 int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
                       struct err *e)
 {
-    return create(mem, size, pages, true, track_dirty, e);
+    return create(mem, size, pages, MEM_SHARED, track_dirty, e);
+}
+
+int mem_create_served(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+                      struct err *e)
+{
+    return create(mem, size, pages, MEM_SERVED, track_dirty, e);
 }
 
 /* The file is what the memory was: anything else would be a guest with other memory. */
@@ -372,9 +392,15 @@ static bool is_plugged(const struct mem_region *region, uint64_t offset, uint64_
 static __attribute__((noinline)) const struct mem_region *find_further(const struct mem *mem,
                                                                        gpa_t gpa, uint64_t len)
 {
-    for (unsigned i = 1; i < mem->count; i++)
-        if (contains(&mem->region[i], gpa, len))
-            return &mem->region[i];
+    for (unsigned i = 0; i < mem->count; i++) {
+        const struct mem_region *region = &mem->region[i];
+
+        if (!contains(region, gpa, len))
+            continue;
+        if (region->there)
+            mem_bring(mem, region, gpa.v - region->gpa.v, len);
+        return region;
+    }
     for (unsigned i = 0; i < mem->device_count; i++) {
         const struct mem_region *region = &mem->device[i];
         uint64_t offset = gpa.v - region->gpa.v;
@@ -395,7 +421,7 @@ static __attribute__((noinline)) const struct mem_region *find_further(const str
  */
 static inline const struct mem_region *find(const struct mem *mem, gpa_t gpa, uint64_t len)
 {
-    if (mem->count > 0 && contains(&mem->region[0], gpa, len))
+    if (mem->count > 0 && contains(&mem->region[0], gpa, len) && !mem->region[0].there)
         return &mem->region[0];
     return find_further(mem, gpa, len);
 }
@@ -473,15 +499,17 @@ static int replace(void *at, size_t len)
     return 0;
 }
 
-static int discard(enum mem_backing backing, void *at, size_t len)
+static int discard(const struct mem *mem, const struct mem_region *region, void *at, size_t len)
 {
-    switch (backing) {
+    switch (region->backing) {
     case MEM_ANONYMOUS:
         return madvise(at, len, MADV_DONTNEED) ? -errno : 0;
     case MEM_SHARED: /* out of the file itself, or the other process would keep the pages */
         return madvise(at, len, MADV_REMOVE) ? -errno : 0;
     case MEM_FILE_COPY:
         return replace(at, len);
+    case MEM_SERVED:
+        return mem_discard_served(mem, region, at, len);
     }
     return -EINVAL;
 }
@@ -489,7 +517,7 @@ static int discard(enum mem_backing backing, void *at, size_t len)
 int mem_discard(const struct mem *mem, void *at, uint64_t len)
 {
     const struct mem_region *region = find_memory(mem, at, len);
-    uint64_t page = mem->pages == MEM_PAGES_HUGETLB_2M ? HUGE_PAGE : PAGE_SIZE;
+    uint64_t page = mem_page_size(mem);
     uint64_t skip = align_up((uintptr_t)at, page) - (uintptr_t)at;
     uint8_t *from = (uint8_t *)at + skip;
     int rc;
@@ -499,7 +527,7 @@ int mem_discard(const struct mem *mem, void *at, uint64_t len)
     if (skip >= len || len - skip < page)
         return 0;
     len = align_down(len - skip, page);
-    rc = discard(region->backing, from, len);
+    rc = discard(mem, region, from, len);
     if (rc == 0)
         mark_gone(region, (uint64_t)(from - region->hva), len);
     return rc;

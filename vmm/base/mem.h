@@ -53,6 +53,18 @@ enum mem_backing {
     MEM_ANONYMOUS, /* private memory of this process */
     MEM_SHARED,    /* a memory file, mapped by another process too */
     MEM_FILE_COPY, /* a private mapping of a file: memory out of a snapshot */
+    MEM_SERVED,    /* private memory whose pages come from another process, one by one */
+};
+
+/*
+ * Who watches over memory that another process serves (vmm/snapshot/uffd.h). An access to a page
+ * that has not come yet blocks its thread in the kernel for as long as that process likes, so
+ * whoever may wait for one says when the wait begins and when it is over; what takes too long
+ * between the two ends the monitor. Waits nest. Machine lock held.
+ */
+struct mem_pager {
+    void (*wait_begins)(struct mem_pager *pager);
+    void (*wait_is_over)(struct mem_pager *pager);
 };
 
 struct mem_region {
@@ -62,8 +74,9 @@ struct mem_region {
     enum mem_backing backing; /* of RAM, and of memory that can be plugged */
     uint64_t *dirty; /* a bit a page written by the monitor; NULL while writes are not tracked */
     uint64_t *taken; /* as long: those that are on their way into a snapshot (dirty.h) */
-    uint64_t *gone;  /* of a file's copy that is not tracked: a bit a page that was given back, so
-                        that it is no longer what the file has; NULL elsewhere */
+    uint64_t *gone;  /* of a file's copy and of served memory that is not tracked: a bit a page that
+                        was given back, so that it is no longer what the file has; NULL elsewhere */
+    uint64_t *there; /* served memory: a bit a host page that is known to have come; else NULL */
 
     /* Of devices' regions only; RAM has neither. */
     bool read_only;          /* for the guest and for devices */
@@ -84,6 +97,7 @@ struct mem {
     bool shared; /* other processes can be given fd, and see the guest's writes in it */
     int fd;      /* the file that RAM is, or is a copy of: its regions one behind the other, from
                     offset 0; -1 = none */
+    struct mem_pager *pager; /* of served memory, borrowed; else NULL */
 };
 
 /*
@@ -111,6 +125,40 @@ int mem_create_shared(struct mem *mem, uint64_t size, enum mem_pages pages, bool
  */
 int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages pages,
                          bool track_dirty, struct err *e) __must_check;
+
+/*
+ * The same over private memory that another process will serve: not one page is touched, and none
+ * may be before that process has been told, and `pager` is set.
+ */
+int mem_create_served(struct mem *mem, uint64_t size, enum mem_pages pages, bool track_dirty,
+                      struct err *e) __must_check;
+
+/* mem_discard's own way with served memory: of whole pages of the host. */
+int mem_discard_served(const struct mem *mem, const struct mem_region *region, uint8_t *at,
+                       uint64_t len) __must_check;
+
+/* Whether another process serves the memory: its pages cannot be had from a fork's parent. */
+static inline bool mem_is_served(const struct mem *mem)
+{
+    return mem->pager != NULL;
+}
+
+/* The bytes of a page as the host keeps it: 4 KiB, or 2 MiB with hugetlbfs. */
+uint64_t mem_page_size(const struct mem *mem);
+
+/*
+ * Around what may have to wait for pages that are not asked for by translation, as KVM's own
+ * accesses. Nothing to do unless the memory is served. Machine lock held.
+ */
+void mem_wait_begins(const struct mem *mem);
+void mem_wait_is_over(const struct mem *mem);
+
+/*
+ * Lets the pages of [offset, offset+len) of a region come, if they are not there: for whoever reads
+ * a region without translation. Machine lock held.
+ */
+void mem_bring(const struct mem *mem, const struct mem_region *region, uint64_t offset,
+               uint64_t len);
 
 /* A memory file of `size` bytes, which nobody can change, for other processes to map: its
  * descriptor or -errno. */

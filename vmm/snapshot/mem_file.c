@@ -19,6 +19,7 @@
 
 struct writer {
     const struct new_file *file;
+    const struct mem *mem;
     enum mem_file_pages pages;
     int pagemap; /* -1: not known, as in a jail without /proc */
     int base;    /* the file of which RAM is a copy; -1 = none */
@@ -97,6 +98,15 @@ static int select_own(const struct writer *w, struct window *window)
     return 0;
 }
 
+/* What another process serves may not have come yet. */
+static void bring(const struct writer *w, const struct window *window)
+{
+    for (uint64_t i = 0; window->region->there && i < window->count; i++) {
+        if (has(window->bit, i))
+            mem_bring(w->mem, window->region, (window->first + i) * PAGE_SIZE, PAGE_SIZE);
+    }
+}
+
 /* Of fresh memory, and of a file's copy, pages that are nobody's need not be looked at. */
 static void select_full(const struct writer *w, struct window *window)
 {
@@ -106,6 +116,7 @@ static void select_full(const struct writer *w, struct window *window)
         select_all(window);
     else if (backing == MEM_FILE_COPY)
         select_base(w, window);
+    bring(w, window);
     for (uint64_t i = 0; i < window->count; i++) {
         const uint8_t *page = window->region->hva + (window->first + i) * PAGE_SIZE;
 
@@ -123,6 +134,7 @@ static void select_changed(const struct writer *w, struct window *window)
                align_up(window->count, 64) / 64 * sizeof(uint64_t));
     else if (select_own(w, window))
         select_all(window);
+    bring(w, window);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -200,6 +212,7 @@ int mem_file_write(const struct new_file *file, const struct mem *mem, enum mem_
 {
     struct writer w = {
         .file = file,
+        .mem = mem,
         .pages = pages,
         .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
         .base = mem->shared ? -1 : mem->fd,
