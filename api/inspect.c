@@ -151,6 +151,19 @@ static json_t *text_of(const struct state_section *section)
     return string ? string : json_string("(not UTF-8)");
 }
 
+/* Of several texts of one name, as of layers, a list. */
+static void add_text(json_t *texts, const char *name, json_t *text)
+{
+    json_t *before = json_object_get(texts, name);
+
+    if (!before)
+        json_object_set(texts, name, text);
+    else if (json_is_array(before))
+        json_array_append(before, text);
+    else
+        json_object_set_new(texts, name, json_pack("[O,O]", before, text));
+}
+
 /* The sections that say what a device is, from `devices` to `serial`: one with a table begins a
  * device, texts follow it. */
 static void add_to_devices(json_t *snapshot, const struct state_section *section,
@@ -167,7 +180,7 @@ static void add_to_devices(json_t *snapshot, const struct state_section *section
     }
     last = json_array_get(devices, json_array_size(devices) - 1);
     if (text && last)
-        json_object_set(json_object_get(last, "texts"), section->name, text);
+        add_text(json_object_get(last, "texts"), section->name, text);
     json_decref(text);
 }
 

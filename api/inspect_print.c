@@ -49,19 +49,37 @@ static void print_fields(FILE *out, const json_t *fields)
     }
 }
 
+/* A path may hold what a terminal would obey. */
+static void print_text(FILE *out, const char *name, const json_t *string)
+{
+    const char *value = json_string_value(string);
+
+    if (!value)
+        return;
+    fprintf(out, " %s=\"", name);
+    for (; *value; value++) {
+        if ((unsigned char)*value < ' ' || *value == 0x7f)
+            fprintf(out, "\\x%02x", (unsigned char)*value);
+        else
+            fputc(*value, out);
+    }
+    fputc('"', out);
+}
+
 /* Without the kind before each: `drive-path` of a drive is its path. */
 static void print_texts(FILE *out, const json_t *texts, const char *kind)
 {
-    size_t len = strlen(kind);
+    size_t len = strlen(kind), i;
     const char *name;
-    const json_t *value;
+    const json_t *value, *element;
 
     json_object_foreach ((json_t *)(uintptr_t)texts, name, value) {
         const char *rest =
             strncmp(name, kind, len) == 0 && name[len] == '-' ? name + len + 1 : name;
 
-        if (json_is_string(value))
-            fprintf(out, " %s=\"%s\"", rest, json_string_value(value));
+        print_text(out, rest, value);
+        json_array_foreach (value, i, element)
+            print_text(out, rest, element);
     }
 }
 

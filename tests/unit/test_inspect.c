@@ -181,6 +181,24 @@ static void test_inspect_of_memory_file_judges_its_kind_and_size(void **state)
     json_decref(snapshot);
 }
 
+static void test_inspect_of_path_with_escapes_prints_them_harmlessly(void **state)
+{
+    struct file file = golden();
+    uint8_t *path = memmem(file.bytes, file.len, "root.img", 8);
+    json_t *snapshot;
+    char *text;
+
+    (void)state;
+    assert_non_null(path);
+    memcpy(path, "\x1b[2J\n\x7f", 6);
+    seal(&file);
+    snapshot = inspect(&file, NULL);
+    text = printed(snapshot);
+    assert_non_null(strstr(text, "path=\"\\x1b[2J\\x0a\\x7fmg\""));
+    free(text);
+    json_decref(snapshot);
+}
+
 /* Whatever the contents under a right checksum, there is something to say, and no crash. */
 static void test_inspect_of_hostile_contents_ends(void **state)
 {
@@ -223,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_inspect_names_what_is_wrong_with_the_state_file),
         cmocka_unit_test(test_inspect_of_newer_version_and_other_architecture_names_them),
         cmocka_unit_test(test_inspect_of_memory_file_judges_its_kind_and_size),
+        cmocka_unit_test(test_inspect_of_path_with_escapes_prints_them_harmlessly),
         cmocka_unit_test(test_inspect_of_hostile_contents_ends),
     };
 
