@@ -178,6 +178,59 @@ static void test_rng_over_the_limit_waits_for_the_timer(void **state)
     tear_down(&f);
 }
 
+/* Puts what a save of the held device has into a new one over the same memory, whose bucket is
+ * full again, and lets it go on. */
+static void go_on_in_a_new_device(struct fixture *f)
+{
+    struct virtio_env env = {.mem = &f->mem, .loop = f->loop};
+    struct virtio_dev *old = f->dev;
+
+    assert_int_equal(rng_create(&f->rng, &env, &(struct rng_config){0}, NULL), 0);
+    f->dev = rng_dev(f->rng);
+    f->dev->s = old->s;
+    f->dev->queue[0].s = old->queue[0].s;
+    memcpy(f->dev->ops->saved(f->dev), old->ops->saved(old), sizeof(struct rate_limiter));
+    ((struct rate_limiter *)f->dev->ops->saved(f->dev))->ops.budget = 1;
+    assert_int_equal(virtio_dev_restore(f->dev, NULL), 0);
+    virtio_dev_resume(f->dev);
+    fake_loop_settle(f->loop);
+    virtio_dev_destroy(old);
+}
+
+/* Nothing is drawn before the limiter lets a request pass, so nothing drawn can be saved. */
+static void test_rng_request_held_at_a_save_is_filled_afresh_behind_each_load(void **state)
+{
+    static const struct rng_config config = {
+        .has_limiter = true,
+        .limiter = {.has_ops = true, .ops = {.size = 1, .refill_ms = 3600000}},
+    };
+    uint8_t drawn[2][16];
+    struct fixture f;
+    struct virtq_used_elem used;
+
+    (void)state;
+    for (int load = 0; load < 2; load++) {
+        uint64_t held;
+
+        set_up(&f, &config);
+        guest_add(&f.driver, &(struct guest_buffer){guest_alloc(&f.driver, 16), 16, true}, 1);
+        held = guest_alloc(&f.driver, 16);
+        guest_add(&f.driver, &(struct guest_buffer){held, 16, true}, 1);
+        kick(&f);
+        virtio_dev_quiesce(f.dev);
+        assert_true(guest_take_used(&f.driver, &used));
+        assert_false(guest_take_used(&f.driver, &used));
+        assert_true(is_all_zero(&f, held, 16));
+
+        go_on_in_a_new_device(&f);
+        assert_true(guest_take_used(&f.driver, &used));
+        assert_int_equal(used.len, 16);
+        assert_int_equal(mem_read(&f.mem, GPA(held), drawn[load], 16), 0);
+        tear_down(&f);
+    }
+    assert_memory_not_equal(drawn[0], drawn[1], 16);
+}
+
 static void test_rng_state_table_covers_its_struct(void **state)
 {
     struct fixture f;
@@ -197,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_rng_refuses_readable_buffers),
         cmocka_unit_test(test_rng_serves_a_flood_over_several_turns),
         cmocka_unit_test(test_rng_over_the_limit_waits_for_the_timer),
+        cmocka_unit_test(test_rng_request_held_at_a_save_is_filled_afresh_behind_each_load),
         cmocka_unit_test(test_rng_state_table_covers_its_struct),
     };
 
