@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test-agent: an agent that takes no work from a connection before its seed. Its work is to draw
- * random numbers, so that the tests see whether two clones draw the same.
+ * test-agent: the same commands over vsock, and none of them on a connection that has not begun
+ * with a seed: an agent as guest/README.md describes it.
  */
 
 #include "agent.h"
@@ -9,26 +9,18 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <linux/vm_sockets.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
-static void draw(FILE *peer, unsigned long count)
-{
-    uint8_t byte;
+/* Where the kernel hears of clones itself, an agent may do without seeds. */
+static int seeds_wanted;
 
-    for (unsigned long i = 0; i < count && getrandom(&byte, 1, 0) == 1; i++)
-        fprintf(peer, "%02x", byte);
-    fprintf(peer, "\n");
-}
-
-/* One connection: nobody of before a load or a fork can hold it, since those reset them all. */
+/* Nobody of before a load or a fork can hold this connection, since those reset them all. */
 static void serve(FILE *peer)
 {
     char line[2 * AGENT_SEED_MAX + 16];
-    int seeded = 0;
+    int seeded = !seeds_wanted;
 
     while (fgets(line, sizeof(line), peer)) {
         line[strcspn(line, "\n")] = '\0';
@@ -36,28 +28,30 @@ static void serve(FILE *peer)
             const char *wrong = agent_reseed(line + 5);
 
             seeded = !wrong;
-            fprintf(peer, wrong ? "ERR %s\n" : "OK\n", wrong);
-        } else if (!seeded) {
-            fprintf(peer, "ERR no work before a seed\n");
-        } else if (strncmp(line, "RANDOM ", 7) == 0) {
-            draw(peer, strtoul(line + 7, NULL, 10));
+            printf(wrong ? "ERR %s\n" : "OK\n", wrong);
+            fflush(stdout);
+        } else if (seeded) {
+            obey(line, " ");
         } else {
-            fprintf(peer, "ERR no such work\n");
+            printf("ERR no work before a seed\n");
+            fflush(stdout);
         }
-        fflush(peer);
     }
 }
 
+/* Each connection has a process, whose standard output it is. */
 static void serve_all(int listener)
 {
     for (;;) {
         int fd = accept(listener, NULL, NULL);
-        FILE *peer = fd < 0 ? NULL : fdopen(fd, "r+");
 
-        if (peer) {
-            serve(peer);
-            fclose(peer);
+        if (fd >= 0 && fork() == 0) {
+            dup2(fd, STDOUT_FILENO);
+            serve(fdopen(fd, "r"));
+            _exit(0);
         }
+        if (fd >= 0)
+            close(fd);
     }
 }
 
@@ -67,14 +61,15 @@ static int cmd_agent(int argc, char **argv)
     uint64_t port;
     int fd;
 
-    (void)argc;
     if (parse_number(argv[0], "port", &port))
         return -1;
+    seeds_wanted = argc < 2;
     address.svm_port = (unsigned int)port;
     fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 16))
         return fail_errno("listen at %lu", (unsigned long)port);
     if (fork() == 0) {
+        signal(SIGCHLD, SIG_IGN); /* nobody waits for them */
         signal(SIGPIPE, SIG_IGN);
         serve_all(fd);
     }
@@ -83,6 +78,6 @@ static int cmd_agent(int argc, char **argv)
 }
 
 const struct command agent_commands[] = {
-    {"agent", 1, 1, cmd_agent, "PORT"},
+    {"agent", 1, 2, cmd_agent, "PORT [unseeded]"},
     {0},
 };

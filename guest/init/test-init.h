@@ -25,6 +25,10 @@ extern const struct command soak_commands[];
 extern const struct command http_commands[];
 extern const struct command vsock_commands[];
 
+/* Runs the command in `line`, whose words any of the separators divide, and ends its answer with OK
+   or ERR. Changes the line. */
+void obey(char *line, const char *separators);
+
 /* Records why a command failed, as printf does; returns -1, so that a command can end with it.
    The text goes into the answer's last line, "ERR text". */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
