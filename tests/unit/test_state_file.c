@@ -139,6 +139,30 @@ static void test_crc64_of_check_string_is_that_of_jones(void **state)
     assert_true(crc64(crc64(0, "1234", 4), "56789", 5) == UINT64_C(0xe9c6d914c4b8d9ca));
 }
 
+/* By the definition: bit by bit. */
+static uint64_t crc64_of_bits(uint64_t crc, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < 8 * len; i++) {
+        uint64_t bit = bytes[i / 8] >> (i % 8) & 1;
+
+        crc = crc >> 1 ^ ((crc & 1) != bit ? UINT64_C(0x95ac9329ac4bc9b5) : 0);
+    }
+    return crc;
+}
+
+static void test_crc64_of_any_length_at_any_place_is_that_of_its_bits(void **state)
+{
+    uint8_t bytes[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * i * 37 + 11);
+    for (size_t at = 0; at < 9; at++) {
+        for (size_t len = 0; len + at <= sizeof(bytes); len++)
+            assert_true(crc64(at, bytes + at, len) == crc64_of_bits(at, bytes + at, len));
+    }
+}
+
 static void test_crc64_over_file_with_its_checksum_is_zero(void **state)
 {
     struct file file = golden();
@@ -701,6 +725,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc64_of_check_string_is_that_of_jones),
+        cmocka_unit_test(test_crc64_of_any_length_at_any_place_is_that_of_its_bits),
         cmocka_unit_test(test_crc64_over_file_with_its_checksum_is_zero),
         cmocka_unit_test(test_writer_writes_golden_file),
         cmocka_unit_test(test_reader_reads_golden_files_of_every_minor),

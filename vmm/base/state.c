@@ -79,6 +79,15 @@ int state_encode(const struct state_desc *desc, const void *state, void *to, siz
     return (int)at;
 }
 
+static bool compares(const struct state_desc *desc)
+{
+    for (uint32_t i = 0; i < desc->count; i++) {
+        if (desc->field[i].flags & STATE_COMPARE)
+            return true;
+    }
+    return false;
+}
+
 /* Walks through what a table of `version` wrote: compares the rows that must be the same, or copies
  * all of them. NULL, or the row that differs. */
 static const struct state_field *walk(const struct state_desc *desc, uint32_t version,
@@ -114,6 +123,23 @@ int state_decode(const struct state_desc *desc, uint32_t version, const void *fr
                        differs->name, desc->name);
     walk(desc, version, from, state, true);
     return 0;
+}
+
+int state_decode_many(const struct state_desc *desc, uint32_t version, const void *from,
+                      uint32_t count, void *states, struct err *e)
+{
+    uint32_t size = state_size(desc, version);
+    const uint8_t *in = from;
+    uint8_t *out = states;
+    int rc = 0;
+
+    if (size == desc->size && !compares(desc)) {
+        memcpy(states, from, (size_t)count * size);
+        return 0;
+    }
+    for (uint32_t i = 0; i < count && rc == 0; i++, in += size, out += desc->size)
+        rc = state_decode(desc, version, in, size, out, e);
+    return rc;
 }
 
 void state_shift_moments(const struct state_desc *desc, void *state, int64_t by_ns)

@@ -90,6 +90,10 @@ int state_encode(const struct state_desc *desc, const void *state, void *to, siz
 int state_decode(const struct state_desc *desc, uint32_t version, const void *from, size_t len,
                  void *state, struct err *e) __must_check;
 
+/* `count` of them one behind the other, without anything to compare with: *states is zero. */
+int state_decode_many(const struct state_desc *desc, uint32_t version, const void *from,
+                      uint32_t count, void *states, struct err *e) __must_check;
+
 /* Moves every STATE_TIME row of *state that is not 0 by so many nanoseconds: from the clock of the
  * save to that of the load. A moment before that clock began becomes its first. */
 void state_shift_moments(const struct state_desc *desc, void *state, int64_t by_ns);

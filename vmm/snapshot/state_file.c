@@ -358,8 +358,6 @@ int state_read_array(struct state_reader *r, const struct state_desc *desc, uint
                      void *states, uint32_t max, uint32_t *count, struct err *e)
 {
     struct state_section section;
-    const uint8_t *from;
-    uint8_t *to = states;
     uint32_t size;
     int rc = expect_table(r, desc, index, &section, e);
 
@@ -371,10 +369,8 @@ int state_read_array(struct state_reader *r, const struct state_desc *desc, uint
                        "The snapshot's section %s has %u bytes, which is not up to %u times %u.",
                        desc->name, section.len, max, size);
     *count = section.len / size;
-    memset(to, 0, (size_t)*count * desc->size); /* nothing to compare with */
-    from = section.data;
-    for (uint32_t i = 0; i < *count && rc == 0; i++, from += size, to += desc->size)
-        rc = state_decode(desc, section.version, from, size, to, e);
+    memset(states, 0, (size_t)*count * desc->size);
+    rc = state_decode_many(desc, section.version, section.data, *count, states, e);
     if (rc == 0)
         state_reader_skip(r);
     return rc;

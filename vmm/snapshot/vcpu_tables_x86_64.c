@@ -146,8 +146,8 @@ void vcpu_state_write(const struct vcpu_state *s, unsigned index, struct state_w
 
 static int read_xsave(struct vcpu_state *s, unsigned index, struct state_reader *r, struct err *e)
 {
+    size_t before = s->xsave_len, len;
     const void *bytes;
-    size_t len;
     int rc = state_read_bytes(r, XSAVE_SECTION, index, &bytes, &len, e);
 
     if (rc)
@@ -157,6 +157,7 @@ static int read_xsave(struct vcpu_state *s, unsigned index, struct state_reader 
                        "The snapshot's XSAVE area of vCPU %u has %zu bytes, not %u to %u.", index,
                        len, XSAVE_MIN, XSAVE_STATE_MAX);
     memcpy(s->xsave, bytes, len);
+    memset(s->xsave + len, 0, before > len ? before - len : 0); /* KVM may read on */
     s->xsave_len = (uint32_t)len;
     return 0;
 }
@@ -165,7 +166,8 @@ int vcpu_state_read(struct vcpu_state *s, unsigned index, struct state_reader *r
 {
     int rc = 0;
 
-    memset(s, 0, sizeof(*s));
+    /* The rest is large, and as much of it as counts is overwritten. */
+    memset(s, 0, offsetof(struct vcpu_state, xsave_len));
     for (size_t i = 0; i < ARRAY_SIZE(singles) && rc == 0; i++)
         rc = state_read(r, singles[i].desc, index, (uint8_t *)s + singles[i].offset, e);
     if (rc == 0)
