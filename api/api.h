@@ -132,7 +132,7 @@ call_release release_metrics;
 
 /* snapshots/create.c */
 call_prepare prepare_snapshot_create;
-call_act act_snapshot_create;
+call_act act_snapshot_create, act_snapshot_background;
 
 /* snapshots/load.c */
 call_check check_snapshot_load;

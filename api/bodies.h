@@ -105,7 +105,7 @@ struct snapshot_create_body {
     struct {
         char *state_path, *mem_path;
     } files;
-    bool sync;
+    bool sync, background;
 };
 
 /* Other names on this host than those that a guest's devices have; the arrays are malloc'ed

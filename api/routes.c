@@ -41,6 +41,7 @@ const struct route routes[] = {
     {GET, AT("machine-config"), ANY_TIME, .act = act_machine_get, GETS(machine_cfg)},
     {GET, AT("mmds"),           ANY_TIME, .act = act_mmds_get, GETS(mmds)},
     {GET, AT("timeline"),       ANY_TIME, .act = act_timeline},
+    {GET, AT("snapshot", "background"), ANY_TIME, .act = act_snapshot_background},
     {GET, AT("balloon"),        ANY_TIME, ALONE, .act = act_balloon_get},
     {GET, AT("balloon", "statistics"),        AFTER_START, .act = act_balloon_stats,
                                               ERROR("Internal VMM error")},

@@ -84,7 +84,8 @@ void machine_ctrl_alt_del(struct machine *machine);
 struct machine_save {
     struct snapshot_files files;
     enum snapshot_type type;
-    bool lazy; /* the answer does not promise that the files are on the disk */
+    bool background; /* by another process, while the guest goes on: machine_save_report */
+    bool lazy;       /* the answer does not promise that the files are on the disk */
 };
 
 /*
@@ -95,6 +96,21 @@ struct machine_save {
  */
 int machine_save(struct machine *machine, const struct machine_save *save,
                  struct err *e) __must_check;
+
+/* What has become of the last snapshot that was to be written in the background. */
+enum save_status { SAVE_NONE, SAVE_WRITING, SAVE_DONE, SAVE_FAILED };
+
+struct save_report {
+    enum save_status status;
+    const char *state_path; /* valid until the next save; NULL = there was none */
+    const char *fault;      /* why it failed; NULL = it has not */
+};
+
+void machine_save_report(const struct machine *machine, struct save_report *report);
+
+/* Returns when nothing is being written any more; the loop turns meanwhile. For the process's end:
+ * who waits for that then has the snapshot or its failure. */
+void machine_finish_save(struct machine *machine);
 
 /* Who fills a loaded guest's memory. */
 enum mem_backend {

@@ -2,6 +2,7 @@
 /* machine_fork.c: see machine_fork.h. */
 #include "vmm/machine_fork.h"
 
+#include "vmm/background_save.h"
 #include "vmm/base/dirty.h"
 #include "vmm/base/timeline.h"
 #include "vmm/legacy/console.h"
@@ -62,12 +63,12 @@ static int check_memory(const struct machine *machine, struct err *e)
 }
 
 /*
- * Each page of the pool that parent or child writes to next wants another one, and where there is
- * none the child would be killed. Asked by a reservation, which is given back at once.
+ * Each page of the pool that is written to next wants another one, and where there is none its
+ * process is killed. Asked by a reservation, which is given back at once.
  */
-static int check_pool(const struct mem *mem, unsigned children, struct err *e)
+static int check_pool(const struct mem *mem, unsigned processes, struct err *e)
 {
-    uint64_t size = align_up(mem_size(mem), 2 * MIB) * children;
+    uint64_t size = align_up(mem_size(mem), 2 * MIB) * processes;
     void *probe;
 
     if (mem->pages != MEM_PAGES_HUGETLB_2M)
@@ -76,11 +77,20 @@ static int check_pool(const struct mem *mem, unsigned children, struct err *e)
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
     if (probe == MAP_FAILED)
         return err_set(e, -ENOMEM,
-                       "The host has not the %llu free huge pages of 2 MiB that parent and "
-                       "children may want (see the sysctl vm.nr_hugepages).",
+                       "The host has not the %llu free huge pages of 2 MiB that copies of the "
+                       "guest's may want (see the sysctl vm.nr_hugepages).",
                        (unsigned long long)(size / (2 * MIB)));
     munmap(probe, size);
     return 0;
+}
+
+int machine_check_shareable(const struct machine *machine, unsigned processes, struct err *e)
+{
+    if (machine->mem.shared)
+        return err_set(e, -ENOTSUP,
+                       "The guest's memory is shared with another process: it cannot be copied "
+                       "on write.");
+    return check_pool(&machine->mem, processes, e);
 }
 
 static int check_can_fork(const struct machine *machine, const struct machine_fork *fork,
@@ -93,10 +103,12 @@ static int check_can_fork(const struct machine *machine, const struct machine_fo
     if (fork->count == 0 || fork->count > FORK_CHILDREN_MAX)
         return err_set(e, -EINVAL, "A fork makes 1 to %d children, not %u.", FORK_CHILDREN_MAX,
                        fork->count);
-    rc = check_drives(&machine->devices, e);
+    rc = background_save_check(machine, e);
+    if (rc == 0)
+        rc = check_drives(&machine->devices, e);
     if (rc == 0)
         rc = check_memory(machine, e);
-    return rc ? rc : check_pool(&machine->mem, fork->count, e);
+    return rc ? rc : machine_check_shareable(machine, fork->count, e);
 }
 
 /* ---- the parent ------------------------------------------------------------------------------ */
@@ -251,6 +263,13 @@ int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t
 
 /* ---- the child ------------------------------------------------------------------------------- */
 
+void machine_leave_vm(struct machine *machine)
+{
+    vcpus_destroy(&machine->vcpus);
+    if (machine->registers)
+        munmap(machine->registers, machine->registers_size);
+}
+
 /* Of the parent's descriptors only those of drives with an overlay are taken over. */
 static void close_others(const struct inheritance *of, const int *keep, unsigned count)
 {
@@ -267,10 +286,7 @@ void fork_let_go(const struct inheritance *of, int listener)
     struct machine *parent = of->parent;
     const int keep[] = {listener, parent->mem.fd};
 
-    /* Mappings of the parent's VM would keep it alive behind the parent's end. */
-    vcpus_destroy(&parent->vcpus);
-    if (parent->registers)
-        munmap(parent->registers, parent->registers_size);
+    machine_leave_vm(parent);
     for (unsigned i = 0; i < parent->devices.pmem_count; i++)
         pmem_unmap(parent->devices.pmem[i]);
     if (parent->devices.hotplug)

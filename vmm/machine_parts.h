@@ -32,6 +32,14 @@ struct virtio_slot {
     gpa_t base;
 };
 
+/* A snapshot that is written by another process (background_save.h). */
+struct background_save {
+    enum save_status status;
+    char *state_path, *fault; /* NULL = none */
+    uint64_t begin_ns;
+    struct child *writer; /* NULL = not under way */
+};
+
 struct machine {
     struct loop *loop;
     struct machine_options options;
@@ -66,6 +74,8 @@ struct machine {
     struct boot_timer boot_timer;
     struct power power;
     struct generation generation;
+
+    struct background_save background;
 };
 
 /* Says whose the vCPUs are, and who may make some ahead: before all that follows. */
@@ -96,6 +106,14 @@ int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t
  */
 int machine_load_state(struct machine *machine, const struct machine_load *load, const void *bytes,
                        size_t len, struct err *e) __must_check;
+
+/* Whether so many forked processes can have the memory copy-on-write (machine_fork.c). -ENOTSUP;
+ * -ENOMEM where huge pages of the pool are short. */
+int machine_check_shareable(const struct machine *machine, unsigned processes,
+                            struct err *e) __must_check;
+
+/* In a forked process: drops the mappings that would keep the parent's VM alive behind its end. */
+void machine_leave_vm(struct machine *machine);
 
 /* Gives the guest our standard input, if it is to have it. */
 void machine_take_console(struct machine *machine);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* machine_save.c: a machine into a state file and a memory file. */
+#include "vmm/background_save.h"
 #include "vmm/base/dirty.h"
 #include "vmm/saved_machine.h"
 #include "vmm/snapshot/mem_map.h"
@@ -115,33 +116,28 @@ static int take_all(struct machine *machine, const struct saved_layers *layers, 
     return rc ? rc : dirty_take(&machine->mem, &machine->kvm, e);
 }
 
-/* The drives' layers have their names before a state can name them. */
-static int write_all(struct snapshot_writer *files, struct saved_layers *layers, const void *bytes,
-                     size_t len, struct err *e)
-{
-    int rc = saved_layers_write(layers, files->job.lazy, e);
-
-    if (rc == 0)
-        rc = snapshot_writer_run(files, bytes, len, e);
-    if (rc == 0)
-        saved_layers_sweep(layers);
-    return rc;
-}
-
-static int save(struct machine *machine, struct snapshot_writer *files, void *bytes, struct err *e)
+/* The rest is written here, or behind the guest's back. */
+static int save(struct machine *machine, struct snapshot_writer *files, bool background,
+                void *bytes, struct err *e)
 {
     struct saved_layers layers;
-    size_t len;
+    struct save_work work = {.files = files, .layers = &layers, .state = bytes};
     int rc;
 
     if (saved_layers_open(&layers, &machine->devices, files->state.path, e) ||
-        take_all(machine, &layers, bytes, &len, e)) {
+        take_all(machine, &layers, bytes, &work.len, e)) {
         saved_layers_close(&layers, false);
         return err_prefix(e, "Cannot save the microVM state: ");
     }
-    rc = write_all(files, &layers, bytes, len, e);
+    if (background) {
+        rc = background_save_begin(machine, &work, e);
+        if (rc == 0)
+            return 0;
+        saved_layers_close(&layers, false);
+    } else {
+        rc = save_work_run(&work, e);
+    }
     dirty_settle(&machine->mem, rc == 0);
-    saved_layers_close(&layers, !files->state.beside);
     return rc;
 }
 
@@ -158,6 +154,10 @@ int machine_save(struct machine *machine, const struct machine_save *save_as, st
     int rc = check_can_save(machine, e);
     void *bytes;
 
+    if (rc == 0)
+        rc = background_save_check(machine, e);
+    if (rc == 0 && save_as->background)
+        rc = machine_check_shareable(machine, 1, e);
     if (rc)
         return rc;
     bytes = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -165,7 +165,7 @@ int machine_save(struct machine *machine, const struct machine_save *save_as, st
         return err_set(e, -errno, "Cannot save the microVM state: %s", err_os(-errno));
     rc = snapshot_writer_open(&files, &job, e);
     if (rc == 0) {
-        rc = save(machine, &files, bytes, e);
+        rc = save(machine, &files, save_as->background, bytes, e);
         snapshot_writer_close(&files);
     }
     munmap(bytes, STATE_FILE_MAX);

@@ -331,6 +331,7 @@ static _Noreturn void live(struct api *api, struct api_server *server)
     loop_lock(api->loop);
     if (server)
         api_server_flush(server);
+    machine_finish_save(api->machine);
     code = machine_exit_code(api->machine);
     log_info("Vmm is stopping.");
     (void)metrics_flush(NULL); /* counted */

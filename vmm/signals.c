@@ -97,6 +97,14 @@ int signals_install(void (*flush)(void), struct err *e)
     return 0;
 }
 
+void signals_forget(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(fates); i++) {
+        if (!is_ignored(fates[i].signal))
+            signal(fates[i].signal, SIG_DFL);
+    }
+}
+
 void signals_restore_terminal(void)
 {
     console_restore();

@@ -18,6 +18,9 @@
 /* flush: writes the metrics; async-signal-safe. Main thread, before there are others. */
 int signals_install(void (*flush)(void), struct err *e) __must_check;
 
+/* In a forked process that is no monitor: signals do what they do by default. */
+void signals_forget(void);
+
 /* For the ordinary end of the process: the terminal as it was. */
 void signals_restore_terminal(void);
 

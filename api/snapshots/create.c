@@ -18,6 +18,7 @@ static const struct schema_member create_members[] = {
      SCHEMA_AT(struct snapshot_create_body, files.mem_path)},
     {"sync_snapshot_files", SCHEMA_BOOL, SCHEMA_HIDDEN,
      SCHEMA_AT(struct snapshot_create_body, sync)},
+    {"background", SCHEMA_BOOL, SCHEMA_HIDDEN, SCHEMA_AT(struct snapshot_create_body, background)},
 };
 const struct schema snapshot_create_schema =
     SCHEMA("struct CreateSnapshotParams", create_members, .lets_unknown = false);
@@ -47,6 +48,7 @@ int act_snapshot_create(struct call *call, struct err *e)
     const struct machine_save save = {
         .files = {body->files.state_path, body->files.mem_path},
         .type = body->type,
+        .background = body->background,
         .lazy = !body->sync,
     };
     uint64_t begin = now_ns();
@@ -55,4 +57,28 @@ int act_snapshot_create(struct call *call, struct err *e)
         return -EINVAL;
     tell(body->type, (now_ns() - begin) / NSEC_PER_USEC);
     return 0;
+}
+
+static const char *const status_names[] = {
+    [SAVE_NONE] = "None",
+    [SAVE_WRITING] = "Writing",
+    [SAVE_DONE] = "Done",
+    [SAVE_FAILED] = "Failed",
+};
+
+int act_snapshot_background(struct call *call, struct err *e)
+{
+    struct save_report report;
+    struct json_writer w;
+
+    machine_save_report(call->api->machine, &report);
+    json_writer_open(&w);
+    json_write_begin(&w, '{');
+    json_member_string(&w, "state", status_names[report.status]);
+    if (report.state_path)
+        json_member_string(&w, "snapshot_path", report.state_path);
+    if (report.fault)
+        json_member_string(&w, "fault_message", report.fault);
+    json_write_end(&w, '}');
+    return call_answer(call, &w, e);
 }

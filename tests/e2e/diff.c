@@ -4,6 +4,7 @@
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/pace.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/text.h"
@@ -84,38 +85,10 @@ static void is_absent(const char *name)
         FAIL("%s is there", name);
 }
 
-/* ---- a guest that counts in 64 pages, and says "X" where one of them has another count --------
+/* ---- a guest that counts ----------------------------------------------------------------------
  */
 
-static unsigned long pace_of(struct vm *vm)
-{
-    const char *out = vm_out(vm), *end = strrchr(out, '\n');
-
-    if (strchr(out, 'X'))
-        FAIL("a page is not what it was");
-    return end && end - out >= 8 ? strtoul(end - 8, NULL, 16) : 0;
-}
-
-static unsigned long counts_beyond(struct vm *vm, unsigned long from)
-{
-    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(1000)) {
-        unsigned long pace = pace_of(vm);
-        if (pace > from)
-            return pace;
-    }
-    FAIL("it does not count beyond %lu", from);
-}
-
-static struct vm *pacing(bool tracked)
-{
-    struct vm *vm = vm_new(NULL);
-
-    if (tracked)
-        vm_patch(vm, "/machine-config", "{\"track_dirty_pages\":true,\"mem_size_mib\":64}");
-    vm_boot(vm, bare_guest(BARE_PACE), "");
-    counts_beyond(vm, 3);
-    return vm;
-}
+#define TRACKING "{\"track_dirty_pages\":true,\"mem_size_mib\":64}"
 
 /* Lets it run for a while, after a snapshot. */
 static void run_on(struct vm *vm)
@@ -137,7 +110,7 @@ static struct vm *revive(const char *name, const char *more, unsigned long from)
 
 E2E(the_first_diff_is_the_whole_memory, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_diff(vm, "d");
     snap_take(vm, "f");
     same_contents("d.mem", "f.mem");
@@ -146,7 +119,7 @@ E2E(the_first_diff_is_the_whole_memory, TINY)
 
 E2E(a_chain_of_diffs_merged_by_a_client_goes_on_where_the_guest_was, TINY | INTEL)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "s");
     for (int i = 0; i < 3; i++) {
         run_on(vm);
@@ -163,7 +136,7 @@ E2E(a_chain_of_diffs_merged_by_a_client_goes_on_where_the_guest_was, TINY | INTE
 
 E2E(a_diff_over_its_base_is_merged_into_it, TINY | INTEL)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     struct stat before, after;
     snap_take(vm, "s");
     CHECK_INT(stat(e2e_path("s.mem"), &before), 0);
@@ -181,7 +154,7 @@ E2E(a_diff_over_its_base_is_merged_into_it, TINY | INTEL)
 
 E2E(a_full_snapshot_begins_tracking_anew, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "s");
     snap_diff(vm, "d");
     CHECK_INT(pages_of("d.mem"), 0);
@@ -193,7 +166,7 @@ E2E(a_full_snapshot_begins_tracking_anew, TINY)
 
 E2E(generations_of_diffs_over_the_file_that_each_runs_from_go_on, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "s");
     unsigned long pace = pace_of(vm);
     for (int i = 0; i < 5; i++) {
@@ -211,7 +184,7 @@ E2E(generations_of_diffs_over_the_file_that_each_runs_from_go_on, TINY)
 
 E2E(a_failed_diff_loses_no_page, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "s");
     run_on(vm);
     vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
@@ -251,7 +224,7 @@ E2E(a_create_onto_a_full_file_system_leaves_the_former_snapshot_and_loses_no_pag
 {
     static const char *const types[] = {"Diff", "Full"}, *const names[] = {"d", "s"};
     mount_small("small"); /* before anybody is there who has to see it */
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "small/s");
     unsigned long pace = pace_of(vm);
     int fd = fill(e2e_path("small/fill"));
@@ -281,7 +254,7 @@ E2E(a_create_onto_a_full_file_system_leaves_the_former_snapshot_and_loses_no_pag
 
 E2E(a_diff_is_not_merged_into_a_file_that_another_runs_from, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     snap_take(vm, "s");
     struct vm *other = revive("s", "", pace_of(vm));
     run_on(vm);
@@ -302,7 +275,7 @@ E2E(a_diff_is_not_merged_into_a_file_that_another_runs_from, TINY)
 
 E2E(a_memory_file_that_was_half_merged_is_refused_until_it_is_replaced, TINY)
 {
-    struct vm *vm = pacing(true);
+    struct vm *vm = pacing(TRACKING, NULL);
     struct stat st;
     snap_take(vm, "s");
     unsigned long pace = pace_of(vm);
@@ -326,7 +299,7 @@ E2E(a_memory_file_that_was_half_merged_is_refused_until_it_is_replaced, TINY)
 
 E2E(a_diff_without_tracking_has_what_its_guest_has_of_its_own, TINY)
 {
-    struct vm *vm = pacing(false);
+    struct vm *vm = pacing("", NULL);
     snap_take(vm, "s");
     vm = revive("s", "", pace_of(vm));
     snap_diff(vm, "d");

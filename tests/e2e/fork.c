@@ -2,6 +2,7 @@
 /* Live fork: a running guest goes on in further processes, and none of them sees another. */
 #include "tests/e2e/bare.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/pace.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
@@ -67,43 +68,6 @@ static struct twin fork_one(struct vm *vm, const char *name, const char *more)
     return twin;
 }
 
-/* The last whole number that was told; 0 = none yet. */
-static unsigned long pace_of(const char *console)
-{
-    struct text t = {0};
-    unsigned long pace = 0;
-    if (text_read_file(&t, console) == 0 && t.len) {
-        if (strchr(text_str(&t), 'X'))
-            FAIL("%s: somebody else's write was seen", console);
-        char *end = strrchr(t.data, '\n');
-        if (end && end - t.data >= 8)
-            pace = strtoul(end - 8, NULL, 16);
-    }
-    text_free(&t);
-    return pace;
-}
-
-/* Waits until it has counted further than `from`: how far. */
-static unsigned long counts_beyond(const char *console, unsigned long from)
-{
-    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(2000)) {
-        unsigned long pace = pace_of(console);
-        if (pace > from)
-            return pace;
-    }
-    FAIL("%s: it does not count beyond %lu", console, from);
-}
-
-/* A guest that counts, with its console in a file. */
-static struct vm *pacing(const char *const *args)
-{
-    struct vm *vm = vm_new(args);
-    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
-    vm_boot(vm, bare_guest(BARE_PACE), "");
-    counts_beyond(e2e_path("console"), 3);
-    return vm;
-}
-
 static void has_ended(pid_t pid)
 {
     for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(2000)) {
@@ -115,14 +79,14 @@ static void has_ended(pid_t pid)
 
 E2E(a_fork_goes_on_where_the_guest_was_and_neither_sees_the_others_writes, TINY | INTEL)
 {
-    struct vm *vm = pacing(NULL);
-    unsigned long before = pace_of(e2e_path("console"));
+    struct vm *vm = pacing("", NULL);
+    unsigned long before = pace_of(vm);
     struct twin twin = fork_one(vm, "a", "");
-    unsigned long first = counts_beyond(twin.console, 0);
+    unsigned long first = counts_beyond_in(twin.console, 0);
     CHECK(first > before);
     CHECK(!strcmp(vm_state(twin.vm), "Running"));
-    counts_beyond(twin.console, first + 20);
-    counts_beyond(e2e_path("console"), first + 20);
+    counts_beyond_in(twin.console, first + 20);
+    counts_beyond(vm, first + 20);
     CHECK(!strcmp(vm_state(vm), "Running"));
 }
 
@@ -130,40 +94,40 @@ E2E(eight_forks_at_once_all_go_on_and_leave_no_zombie, TINY)
 {
     static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h", NULL};
     struct twin twins[8];
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     fork_into(vm, twins, names, "");
     for (unsigned i = 0; i < 8; i++)
-        counts_beyond(twins[i].console, counts_beyond(twins[i].console, 0));
+        counts_beyond_in(twins[i].console, counts_beyond_in(twins[i].console, 0));
     for (unsigned i = 0; i < 8; i++)
         CHECK_INT(kill(twins[i].pid, SIGKILL), 0);
     for (unsigned i = 0; i < 8; i++)
         has_ended(twins[i].pid);
-    counts_beyond(e2e_path("console"), pace_of(e2e_path("console")));
+    counts_beyond(vm, pace_of(vm));
 }
 
 E2E(a_fork_outlives_its_parent, TINY)
 {
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     struct twin twin = fork_one(vm, "a", "");
     monitor_end(&vm->monitor);
-    counts_beyond(twin.console, pace_of(twin.console) + 10);
+    counts_beyond_in(twin.console, pace_in(twin.console) + 10);
     vm_patch(twin.vm, "/vm", "{\"state\":\"Paused\"}");
     CHECK(!strcmp(vm_state(twin.vm), "Paused"));
 }
 
 E2E(a_fork_of_a_fork_goes_on, TINY)
 {
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     struct twin twin = {.vm = vm}, older;
     for (char name[] = "a"; *name < 'f'; ++*name) {
         older = twin;
         twin = fork_one(older.vm, name, "");
-        counts_beyond(twin.console, 0);
+        counts_beyond_in(twin.console, 0);
         if (older.pid) {
             kill(older.pid, SIGKILL);
         }
     }
-    counts_beyond(twin.console, pace_of(twin.console) + 3);
+    counts_beyond_in(twin.console, pace_in(twin.console) + 3);
 }
 
 /* ---- what each has of its own ---------------------------------------------------------------- */
@@ -185,7 +149,6 @@ E2E(a_fork_lets_go_of_the_parents_sockets, TINY)
 {
     struct vm *vm = vm_new(NULL);
     vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"%s\"}", e2e_path("v.sock"));
-    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
     vm_boot(vm, bare_guest(BARE_PACE), "");
     struct twin twin = fork_one(
         vm, "a", text_format(",\"vsock_override\":{\"uds_path\":\"%s\"}", e2e_path("w.sock")));
@@ -204,7 +167,7 @@ E2E(a_fork_lets_go_of_the_parents_sockets, TINY)
 E2E(a_fork_has_its_own_id_log_metrics_and_timeline, TINY)
 {
     const char *args[] = {"--id", "older", "--metrics-path", e2e_path("metrics"), NULL};
-    struct vm *vm = pacing(args);
+    struct vm *vm = pacing("", args);
     struct twin twin = fork_one(
         vm, "a",
         text_format(",\"id\":\"younger\",\"metrics_path\":\"%s\"", twin_file("a", "metrics")));
@@ -233,44 +196,44 @@ E2E(a_fork_has_its_own_id_log_metrics_and_timeline, TINY)
 
 E2E(a_paused_guest_is_forked_and_stays_paused_while_its_fork_runs, TINY)
 {
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    unsigned long stood = pace_of(e2e_path("console"));
+    unsigned long stood = pace_of(vm);
     struct twin twin = fork_one(vm, "a", ""), still = fork_one(vm, "b", ",\"resume_vm\":false");
-    counts_beyond(twin.console, stood + 10);
+    counts_beyond_in(twin.console, stood + 10);
     CHECK(!strcmp(vm_state(vm), "Paused"));
     CHECK(!strcmp(vm_state(still.vm), "Paused"));
-    CHECK_INT(pace_of(e2e_path("console")), stood);
-    CHECK_INT(pace_of(still.console), 0);
+    CHECK_INT(pace_of(vm), stood);
+    CHECK_INT(pace_in(still.console), 0);
     vm_patch(still.vm, "/vm", "{\"state\":\"Resumed\"}");
-    counts_beyond(still.console, stood);
+    counts_beyond_in(still.console, stood);
 }
 
 E2E(a_snapshot_of_a_fork_goes_on, TINY)
 {
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     struct twin twin = fork_one(vm, "a", "");
-    counts_beyond(twin.console, 0);
+    counts_beyond_in(twin.console, 0);
     snap_take(twin.vm, "s");
-    unsigned long stood = pace_of(twin.console);
+    unsigned long stood = pace_in(twin.console);
     vm = vm_new(NULL);
     vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("later"));
     vm_put(vm, "/snapshot/load",
            "{\"snapshot_path\":\"%s\",\"mem_backend\":{\"backend_path\":\"%s\","
            "\"backend_type\":\"File\"},\"resume_vm\":true}",
            e2e_path("s.state"), e2e_path("s.mem"));
-    counts_beyond(e2e_path("later"), stood);
+    counts_beyond_in(e2e_path("later"), stood);
 
     twin = fork_one(vm, "b", ""); /* out of a memory file */
     monitor_end(&vm->monitor);
-    counts_beyond(twin.console, pace_of(e2e_path("later")));
+    counts_beyond_in(twin.console, pace_in(e2e_path("later")));
 }
 
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 E2E(a_fork_of_which_one_child_cannot_be_made_makes_none, TINY)
 {
-    struct vm *vm = pacing(NULL);
+    struct vm *vm = pacing("", NULL);
     vm_refused(vm, "PUT", "/snapshot/fork", "b.sock: Cannot open serial output",
                "{\"children\":[%s,{\"api_sock\":\"%s\",\"serial_out_path\":\"%s\","
                "\"log_path\":\"%s\"}]}",
@@ -278,8 +241,8 @@ E2E(a_fork_of_which_one_child_cannot_be_made_makes_none, TINY)
                twin_file("b", "log"));
     CHECK(access(twin_file("a", "sock"), F_OK) != 0);
     CHECK(access(twin_file("b", "sock"), F_OK) != 0);
-    CHECK_INT(pace_of(twin_file("a", "console")), 0);
-    counts_beyond(e2e_path("console"), pace_of(e2e_path("console")));
+    CHECK_INT(pace_in(twin_file("a", "console")), 0);
+    counts_beyond(vm, pace_of(vm));
     fork_one(vm, "a", ""); /* and nothing is in the way of another try */
 }
 
@@ -289,20 +252,18 @@ E2E(a_fork_is_refused_of_a_writable_drive_and_done_with_a_read_only_one, TINY)
     CHECK_INT(files_make_sparse(e2e_path("disk"), 1 << 20), 0);
     vm_put(vm, "/drives/d", "{\"drive_id\":\"d\",\"path_on_host\":\"%s\",\"is_root_device\":false}",
            e2e_path("disk"));
-    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
     vm_boot(vm, bare_guest(BARE_PACE), "");
     vm_refused(vm, "PUT", "/snapshot/fork", "The drive d is writable and has no overlay",
                "{\"children\":[%s]}", child_body("a", ""));
-    counts_beyond(e2e_path("console"), pace_of(e2e_path("console")));
+    counts_beyond(vm, pace_of(vm));
 
     vm = vm_new(NULL);
     vm_put(vm, "/drives/d",
            "{\"drive_id\":\"d\",\"path_on_host\":\"%s\",\"is_root_device\":false,"
            "\"is_read_only\":true}",
            e2e_path("disk"));
-    vm_put(vm, "/serial", "{\"serial_out_path\":\"%s\"}", e2e_path("console"));
     vm_boot(vm, bare_guest(BARE_PACE), "");
-    counts_beyond(fork_one(vm, "a", "").console, 0);
+    counts_beyond_in(fork_one(vm, "a", "").console, 0);
 }
 
 E2E(a_fork_is_refused_before_the_start, HOST)

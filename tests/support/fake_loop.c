@@ -202,6 +202,11 @@ void loop_destroy(struct loop *loop)
     free(loop);
 }
 
+void loop_forget(struct loop *loop)
+{
+    loop_destroy(loop);
+}
+
 void loop_lock(struct loop *loop)
 {
     (void)loop;

@@ -194,6 +194,11 @@ int machine_exit_code(const struct machine *machine)
     return machine->exit_code;
 }
 
+void machine_save_report(const struct machine *machine, struct save_report *report)
+{
+    *report = machine->report;
+}
+
 int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t *pid,
                  struct err *e)
 {

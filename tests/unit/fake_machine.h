@@ -20,6 +20,7 @@ struct machine {
     char *state_path, *mem_path; /* of the last save or load */
     struct machine_save save;    /* the last ones, without what they point to */
     struct machine_load load;
+    struct save_report report; /* what machine_save_report tells */
     unsigned starts, pauses, resumes, ctrl_alt_dels, serial_sets;
     int exit_code;
     const char *refusal; /* NULL = all goes well; else every call fails with these words */

@@ -29,6 +29,38 @@ static void test_snapshot_create_names_both_files(void **state)
     assert_int_equal(f->machine->saves, 2);
 }
 
+static void test_snapshot_create_in_background_says_so_to_the_machine(void **state)
+{
+    struct fixture *f = *state;
+
+    f->machine->state = MACHINE_PAUSED;
+    assert_done(f, "PUT", "/snapshot/create", FILES(""));
+    assert_false(f->machine->save.background);
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"background\":true"));
+    assert_true(f->machine->save.background);
+}
+
+static void assert_report(struct fixture *f, struct save_report report, const char *answer)
+{
+    f->machine->report = report;
+    assert_int_equal(ask(f, "GET", "/snapshot/background", NULL), 200);
+    assert_string_equal(f->response.body, answer);
+}
+
+static void test_snapshot_background_tells_what_became_of_it(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_report(f, (struct save_report){.status = SAVE_NONE}, "{\"state\":\"None\"}");
+    assert_report(f, (struct save_report){.status = SAVE_WRITING, .state_path = "s"},
+                  "{\"state\":\"Writing\",\"snapshot_path\":\"s\"}");
+    assert_report(f, (struct save_report){.status = SAVE_DONE, .state_path = "s"},
+                  "{\"state\":\"Done\",\"snapshot_path\":\"s\"}");
+    assert_report(
+        f, (struct save_report){.status = SAVE_FAILED, .state_path = "s", .fault = "for a reason"},
+        "{\"state\":\"Failed\",\"snapshot_path\":\"s\",\"fault_message\":\"for a reason\"}");
+}
+
 static void test_snapshot_create_that_fails_says_why(void **state)
 {
     struct fixture *f = *state;
@@ -211,6 +243,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_snapshot_create_names_both_files),
+        TEST(test_snapshot_create_in_background_says_so_to_the_machine),
+        TEST(test_snapshot_background_tells_what_became_of_it),
         TEST(test_snapshot_create_that_fails_says_why),
         TEST(test_snapshot_create_has_its_type_and_is_synced_unless_told_otherwise),
         TEST(test_snapshot_create_tells_its_time_as_that_of_its_type),

@@ -25,6 +25,8 @@ struct child {
     struct op word_op, end_op;
     bool listening; /* word_op is in flight */
     bool heard, ended, released;
+    void (*on_word)(struct child *child, void *owner); /* NULL = nobody is called */
+    void *owner;
     struct err word;
 };
 
@@ -56,17 +58,19 @@ static pid_t fork_into(int cgroup)
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-static void free_if_over(struct child *child)
-{
-    if (child->ended && child->released && !child->listening)
-        free(child);
-}
-
 static void close_link(struct child *child)
 {
     if (child->link >= 0)
         close(child->link);
     child->link = -1;
+}
+
+static void free_if_over(struct child *child)
+{
+    if (!child->ended || !child->released || child->listening)
+        return;
+    close_link(child);
+    free(child);
 }
 
 static void take_word(struct child *child)
@@ -91,9 +95,13 @@ static void word_done(struct op *op, int res, bool more)
     struct child *child = container_of(op, struct child, word_op);
 
     (void)res, (void)more;
-    child->listening = false;
     child->heard = true;
     take_word(child);
+    if (child->on_word)
+        child->on_word(child, child->owner);
+    child->listening = false;
+    if (child->released)
+        close_link(child);
     free_if_over(child);
 }
 
@@ -105,7 +113,6 @@ static void end_done(struct op *op, int res, bool more)
     (void)res, (void)more;
     waitpid(child->pid, &status, 0);
     close(child->pidfd);
-    close_link(child);
     child->ended = true;
     if (WIFSIGNALED(status))
         log_info("Child %d ended by signal %d.", child->pid, WTERMSIG(status));
@@ -177,6 +184,13 @@ pid_t child_fork(struct child **out, struct loop *loop, int cgroup, struct err *
 bool child_is_heard(const struct child *child)
 {
     return child->heard;
+}
+
+void child_on_word(struct child *child, void (*on_word)(struct child *child, void *owner),
+                   void *owner)
+{
+    child->on_word = on_word;
+    child->owner = owner;
 }
 
 int child_word(const struct child *child, struct err *e)

@@ -29,6 +29,10 @@ pid_t child_fork(struct child **out, struct loop *loop, int cgroup, struct err *
 /* Whether it has said its word, or has ended without one: for loop_wait. */
 bool child_is_heard(const struct child *child);
 
+/* Has `heard` called, by the loop, when child_is_heard becomes true: not yet. */
+void child_on_word(struct child *child, void (*heard)(struct child *child, void *owner),
+                   void *owner);
+
 /* What it said: 0, or the error of its err; -ECHILD when it ended without a word. */
 int child_word(const struct child *child, struct err *e) __must_check;
 
