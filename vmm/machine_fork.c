@@ -86,6 +86,10 @@ static int check_pool(const struct mem *mem, unsigned processes, struct err *e)
 
 int machine_check_shareable(const struct machine *machine, unsigned processes, struct err *e)
 {
+    if (mem_is_served(&machine->mem))
+        return err_set(e, -ENOTSUP,
+                       "The guest's memory is served by another process (Uffd), which knows "
+                       "nothing of a copy.");
     if (machine->mem.shared)
         return err_set(e, -ENOTSUP,
                        "The guest's memory is shared with another process: it cannot be copied "

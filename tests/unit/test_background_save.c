@@ -65,7 +65,7 @@ static void begin(struct fixture *f, char byte)
         .mem_lock = &machine->mem_lock,
     };
     struct snapshot_writer files;
-    struct saved_layers layers = {0};
+    struct saved_layers layers;
     struct save_work work = {.files = &files, .layers = &layers, .state = "state", .len = 5};
     struct err e;
 
@@ -73,6 +73,7 @@ static void begin(struct fixture *f, char byte)
     region->taken[0] = region->dirty[0];
     region->dirty[0] = 0;
     assert_int_equal(snapshot_writer_open(&files, &job, &e), 0);
+    assert_int_equal(saved_layers_open(&layers, &machine->devices, "s", &e), 0);
     assert_int_equal(background_save_begin(machine, &work, &e), 0);
 }
 
