@@ -289,7 +289,7 @@ static void verify(struct vm *vm, unsigned seed)
     ask(vm, "mapverify /tmp/pattern %u %u", PATTERN_MIB * 1024, seed);
 }
 
-E2E(plugged_memory_is_in_a_snapshot_and_can_be_unplugged_after_a_load, LINUX | SANITIZER)
+E2E(plugged_memory_is_in_a_snapshot_and_can_be_unplugged_after_a_load, LINUX | SANITIZER | SLOW)
 {
     struct vm *vm = hotplug_vm("");
     unsigned before = total_mib(vm);
@@ -311,7 +311,7 @@ E2E(plugged_memory_is_in_a_snapshot_and_can_be_unplugged_after_a_load, LINUX | S
     expect_total(vm, before);
 }
 
-E2E(plugged_memory_outlives_snapshots_of_snapshots, LINUX)
+E2E(plugged_memory_outlives_snapshots_of_snapshots, LINUX | SLOW)
 {
     struct vm *vm = hotplug_vm("");
     resize(vm, 512);
