@@ -3,7 +3,7 @@
 # Programs for the host: what a boot is measured against, a stopwatch, the other end of test-init's
 # disk commands, and that of the tiny guest's frames and sockets. Read by guest/build.
 
-bench_programs=(floor kfloor stopwatch pattern netpeer vsockpeer wire hostcost sockbench snaptime clones forks)
+bench_programs=(floor shellfloor kfloor stopwatch pattern netpeer vsockpeer wire hostcost sockbench snaptime clones forks)
 
 recipe_digest()
 {

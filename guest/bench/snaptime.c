@@ -23,10 +23,19 @@
  *             waiting CALL ANSWER SECOND    the call; from it to the first answer; the next one
  *             fresh CALL ANSWER SECOND      the same, with ANSWER counted from exec
  *
+ *     snaptime record DIR FILE MONITOR [OPTION]...
+ *         loads it once while its working set is recorded into FILE, until the guest has answered:
+ *             touched PAGES          of the guest's memory that are mapped then
+ *     snaptime prefetched DIR FILE MONITOR [OPTION]...
+ *         loads it with that working set and lets nothing run:
+ *             prefetched PAGES       of the guest's memory that are mapped a little later
+ *
  * The sequence of these steps is part of the definition of the recorded figures.
  */
 
 #include "client.h"
+
+#include <stdint.h>
 
 #include <sys/stat.h>
 
@@ -36,6 +45,9 @@
 #define WARM_ROUNDS  20
 #define SETTLE_US    100000
 #define BOOT_POLL_US 2000
+
+#define PAGE_SIZE_      4096UL
+#define PAGEMAP_PRESENT 63
 
 #define BOOT_ARGS                                                                                  \
     "console=ttyS0 quiet reboot=k panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.nopnp "   \
@@ -238,6 +250,14 @@ static void drop_page_cache(void)
     close(fd);
 }
 
+static void ask_for_load(int api, const char *resume, const char *members)
+{
+    ask(api, "PUT", "/snapshot/load",
+        "{\"snapshot_path\":\"%s/s.state\",\"mem_backend\":{\"backend_path\":\"%s/s.mem\","
+        "\"backend_type\":\"File\"},\"resume_vm\":%s%s}",
+        dir, dir, resume, members);
+}
+
 static void load(char *const *command, const char *members, int waiting)
 {
     double exec = now_ms();
@@ -249,10 +269,7 @@ static void load(char *const *command, const char *members, int waiting)
         drop_page_cache();
     }
     double call = now_ms();
-    ask(api, "PUT", "/snapshot/load",
-        "{\"snapshot_path\":\"%s/s.state\",\"mem_backend\":{\"backend_path\":\"%s/s.mem\","
-        "\"backend_type\":\"File\"},\"resume_vm\":true%s}",
-        dir, dir, members);
+    ask_for_load(api, "true", members);
     double called = now_ms();
     answer();
     double answered = now_ms();
@@ -273,18 +290,83 @@ static void load_all(char **argv)
     }
 }
 
+/* ---- working sets ---------------------------------------------------------------------------- */
+
+static size_t mapped_pages(int pagemap, unsigned long from, unsigned long to)
+{
+    size_t mapped = 0;
+    uint64_t entry;
+
+    for (unsigned long at = from; at < to; at += PAGE_SIZE_)
+        if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / PAGE_SIZE_ * sizeof(entry))) ==
+            sizeof(entry))
+            mapped += entry >> PAGEMAP_PRESENT & 1;
+    return mapped;
+}
+
+/* Pages of the memory file, or of copies of them, that the process has mapped. */
+static size_t guest_pages(pid_t pid)
+{
+    char path[64], line[512];
+    unsigned long from, to;
+    size_t pages = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+    int pagemap = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    FILE *maps = fopen(path, "re");
+    if (pagemap < 0 || !maps)
+        err(1, "%s", path);
+    while (fgets(line, sizeof(line), maps))
+        if (strstr(line, "/s.mem") && sscanf(line, "%lx-%lx", &from, &to) == 2)
+            pages += mapped_pages(pagemap, from, to);
+    fclose(maps);
+    close(pagemap);
+    return pages;
+}
+
+static void record(char **argv)
+{
+    char members[200];
+    pid_t pid = start_monitor(argv + 2);
+    int api = connect_soon(api_path);
+
+    snprintf(members, sizeof(members), ",\"record_working_set\":\"%s\"", argv[1]);
+    ask_for_load(api, "true", members);
+    answer();
+    ask_state(api, "Paused");
+    printf("touched %zu\n", guest_pages(pid));
+    stop(pid);
+}
+
+static void prefetch(char **argv)
+{
+    char members[200];
+    pid_t pid = start_monitor(argv + 2);
+    int api = connect_soon(api_path);
+
+    snprintf(members, sizeof(members), ",\"prefetch\":\"%s\"", argv[1]);
+    ask_for_load(api, "false", members);
+    usleep(SETTLE_US);
+    printf("prefetched %zu\n", guest_pages(pid));
+    stop(pid);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
+        int arguments;
         void (*run)(char **argv);
-    } modes[] = {{"template", make_template},
-                 {"diff", make_diffs},
-                 {"background", make_in_background},
-                 {"load", load_all}};
+    } modes[] = {{"template", 4, make_template},
+                 {"diff", 4, make_diffs},
+                 {"background", 4, make_in_background},
+                 {"load", 4, load_all},
+                 {"record", 3, record},
+                 {"prefetched", 3, prefetch}};
 
-    for (size_t i = 0; argc >= 6 && i < sizeof(modes) / sizeof(*modes); i++) {
-        if (strcmp(argv[1], modes[i].name) != 0)
+    for (size_t i = 0; argc >= 3 && i < sizeof(modes) / sizeof(*modes); i++) {
+        if (strcmp(argv[1], modes[i].name) != 0 || argc < 2 + modes[i].arguments)
             continue;
         dir = argv[2];
         snprintf(api_path, sizeof(api_path), "%s/api.sock", dir);
@@ -293,5 +375,6 @@ int main(int argc, char **argv)
         return 0;
     }
     errx(64, "usage: snaptime template|diff|background DIR KERNEL INITRD MONITOR [OPTION]..., "
-             "snaptime load DIR RUNS MEMBERS MONITOR [OPTION]...");
+             "snaptime load DIR RUNS MEMBERS MONITOR [OPTION]..., "
+             "snaptime record|prefetched DIR FILE MONITOR [OPTION]...");
 }

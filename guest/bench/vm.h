@@ -147,18 +147,11 @@ static inline struct boot_params *vm_zero_page(struct vm *vm, const char *cmdlin
     return bp;
 }
 
-/* Long mode with the first GiB mapped one to one, and rip at `entry`. */
-static inline void vm_set_entry(struct vm *vm, uint64_t entry)
+/* What vm_registers points to: the first GiB mapped one to one, and a GDT. */
+static inline void vm_page_tables(struct vm *vm)
 {
     uint64_t *pml4 = (void *)(vm->mem + GPA_PML4), *pdpt = (void *)(vm->mem + GPA_PDPT);
     uint64_t *pd = (void *)(vm->mem + GPA_PD), *gdt = (void *)(vm->mem + GPA_GDT);
-    struct kvm_segment code = {
-        .limit = ~0U, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
-    struct kvm_segment data = {
-        .limit = ~0U, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
-    struct kvm_sregs sregs;
-    struct kvm_regs regs = {
-        .rip = entry, .rflags = 2, .rsp = GPA_STACK, .rbp = GPA_STACK, .rsi = GPA_ZERO_PAGE};
 
     pml4[0] = GPA_PDPT | 3;
     pdpt[0] = GPA_PD | 3;
@@ -167,6 +160,18 @@ static inline void vm_set_entry(struct vm *vm, uint64_t entry)
     gdt[1] = 0x00af9b000000ffff;
     gdt[2] = 0x00cf93000000ffff;
     gdt[3] = 0x008f8b000000ffff;
+}
+
+/* Long mode by those tables, and rip at `entry`. */
+static inline void vm_registers(struct vm *vm, uint64_t entry)
+{
+    struct kvm_segment code = {
+        .limit = ~0U, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
+    struct kvm_segment data = {
+        .limit = ~0U, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
+    struct kvm_sregs sregs;
+    struct kvm_regs regs = {
+        .rip = entry, .rflags = 2, .rsp = GPA_STACK, .rbp = GPA_STACK, .rsi = GPA_ZERO_PAGE};
 
     ioctl(vm->vcpu, KVM_GET_SREGS, &sregs);
     sregs.gdt.base = GPA_GDT;
@@ -179,6 +184,12 @@ static inline void vm_set_entry(struct vm *vm, uint64_t entry)
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs) || ioctl(vm->vcpu, KVM_SET_REGS, &regs))
         err(1, "KVM_SET_SREGS, KVM_SET_REGS");
+}
+
+static inline void vm_set_entry(struct vm *vm, uint64_t entry)
+{
+    vm_page_tables(vm);
+    vm_registers(vm, entry);
 }
 
 #endif
