@@ -4,6 +4,7 @@
  * that reading its output teaches the API.
  */
 #include "api/client.h"
+#include "api/ctl_image.h"
 #include "api/ctl_snapshot.h"
 #include "api/timeline_draw.h"
 #include "vmm/args.h"
@@ -38,10 +39,13 @@ static const char usage[] =
     "Usage: mayflyctl [OPTION]... METHOD PATH [BODY | @FILE | -]\n"
     "       mayflyctl [OPTION]... timeline [--svg FILE]\n"
     "       mayflyctl snapshot inspect [--memory FILE] [--json] STATE-FILE\n"
+    "       mayflyctl image commit [--base FILE] --output NEW LAYER...\n"
+    "       mayflyctl image info LAYER...\n"
     "\n"
     "Sends one request to a monitor's API socket and shows request and answer. BODY is JSON;\n"
     "@FILE reads it from a file, - from standard input. `timeline` draws where the time of the\n"
     "boot went (GET /timeline). `snapshot` looks at the files of one: mayflyctl snapshot --help.\n"
+    "`image` works on the layers of drives: mayflyctl image --help.\n"
     "\n"
     "  -s, --socket PATH      the socket (default: $MAYFLY_SOCKET, else " ARGS_DEFAULT_API_SOCK
     ")\n"
@@ -391,6 +395,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "snapshot") == 0)
         return ctl_snapshot(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "image") == 0)
+        return ctl_image(argc - 1, argv + 1);
     rc = parse_options(argc, argv, &o);
     if (rc >= 0)
         return rc;

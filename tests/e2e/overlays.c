@@ -376,7 +376,9 @@ E2E(ten_generations_of_a_linux_guest_each_write_over_those_before, LINUX | SLOW)
     ask(vm, "verify vda 1001 %d", BASE_SEED);
     ask(vm, "verify vda 16000 %d 16000", BASE_SEED);
     ask(vm, "discard vdb 0 32768");
-    CHECK_INT(number_of(ask(vm, "load vda on"), "bad"), 0);
+    ask(vm, "load vda on");
+    ask(vm, "sleep 100");
+    CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
     leave(vm);
     is_untouched(base, 16);
 }

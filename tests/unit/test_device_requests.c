@@ -266,6 +266,96 @@ static void test_vhost_user_drive_patch_asks_the_back_end_and_nothing_else(void 
     assert_int_equal(fake_devices.vhost_user_updates, 1);
 }
 
+/* ---- drives with an overlay ---- */
+
+static void shows(struct fixture *f, const char *part)
+{
+    assert_int_equal(ask(f, "GET", "/vm/config", NULL), 200);
+    if (!strstr(f->response.body, part))
+        fail_msg("%s is not in %s", part, f->response.body);
+}
+
+#define DRIVE(more)                                                                                \
+    "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\"" more "}"
+
+static void test_drive_overlay_is_shown_as_it_was_told(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_done(f, "PUT", "/drives/a", DRIVE(",\"overlay\":{\"type\":\"Memory\"}"));
+    shows(f, "\"socket\":null,\"overlay\":{\"type\":\"Memory\"}}");
+    assert_done(f, "PUT", "/drives/a",
+                DRIVE(",\"overlay\":{\"type\":\"File\",\"path_on_host\":\"o\",\"layers\":null}"));
+    shows(f, "\"overlay\":{\"type\":\"File\",\"path_on_host\":\"o\"}}");
+    assert_done(f, "PUT", "/drives/a", DRIVE(",\"overlay\":null"));
+    shows(f, "\"socket\":null}");
+}
+
+static void test_drive_overlay_that_cannot_be_is_refused(void **state)
+{
+    static const struct {
+        const char *body, *fault;
+    } cases[] = {
+        {DRIVE(",\"overlay\":{\"type\":\"File\"}"),
+         "Drive config error: Unable to create the virtio block device: Virtio backend error: An "
+         "overlay of type File "
+         "needs path_on_host."},
+        {DRIVE(",\"overlay\":{\"type\":\"Memory\",\"path_on_host\":\"o\"}"),
+         "Drive config error: Unable to create the virtio block device: Virtio backend error: An "
+         "overlay of type "
+         "Memory has no path_on_host."},
+        {DRIVE(",\"is_read_only\":true,\"overlay\":{\"type\":\"Memory\"}"),
+         "Drive config error: Unable to create the virtio block device: Virtio backend error: An "
+         "overlay is where a "
+         "guest's writes go: it cannot be had with is_read_only."},
+        {DRIVE(",\"overlay\":{\"type\":\"Memory\",\"layers\":[\"missing\"]}"),
+         "Drive config error: Unable to create the virtio block device: Virtio backend error: "
+         "Error manipulating the "
+         "backing file: No such file or directory (os error 2) missing"},
+        {"{\"drive_id\":\"a\",\"is_root_device\":false,\"socket\":\"s\",\"overlay\":{\"type\":"
+         "\"Memory\"}}",
+         "Drive config error: Unable to create the virtio block device: An overlay lies over a "
+         "file, and cannot be had "
+         "with a socket."},
+        {DRIVE(",\"overlay\":{\"type\":\"memory\"}"),
+         JSON "unknown variant `memory`, expected `Memory` or `File` at line 1 column 87."},
+        {DRIVE(",\"overlay\":{}"), JSON "missing field `type` at line 1 column 73."},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        assert_fault(f, "PUT", "/drives/a", cases[i].body, cases[i].fault);
+    assert_int_equal(f->machine->devices.drive_count, 0);
+}
+
+static void test_drive_overlay_lies_on_sixteen_layers_at_most(void **state)
+{
+    struct fixture *f = *state;
+    char body[400] = "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"disk\","
+                     "\"overlay\":{\"type\":\"Memory\",\"layers\":[\"l\"";
+
+    for (unsigned i = 0; i < BLK_LAYERS_MAX; i++)
+        strcat(body, ",\"l\"");
+    strcat(body, "]}}");
+    assert_fault(f, "PUT", "/drives/a", body,
+                 JSON "an overlay lies on 16 layers at most at line 1 column 162.");
+}
+
+static void test_drive_with_overlay_takes_a_limiter_and_no_other_file(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_done(f, "PUT", "/drives/a", DRIVE(",\"overlay\":{\"type\":\"Memory\"}"));
+    f->machine->state = MACHINE_RUNNING;
+    assert_done(f, "PATCH", "/drives/a",
+                "{\"drive_id\":\"a\",\"rate_limiter\":{\"ops\":{\"size\":1,\"refill_time\":2}}}");
+    assert_fault(f, "PATCH", "/drives/a", "{\"drive_id\":\"a\",\"path_on_host\":\"disk\"}",
+                 "Drive config error: Unable to patch the block device: Block: Virtio backend "
+                 "error: The drive has an "
+                 "overlay, which is of no use over another file. Please verify the request "
+                 "arguments.");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, routes_set_up, routes_tear_down)
 
 int main(void)
@@ -283,6 +373,10 @@ int main(void)
         TEST(test_vsock_refusals_have_its_prefix_and_are_counted),
         TEST(test_vhost_user_drive_reaches_the_machine_and_is_shown_with_nulls),
         TEST(test_vhost_user_drive_patch_asks_the_back_end_and_nothing_else),
+        TEST(test_drive_overlay_is_shown_as_it_was_told),
+        TEST(test_drive_overlay_that_cannot_be_is_refused),
+        TEST(test_drive_overlay_lies_on_sixteen_layers_at_most),
+        TEST(test_drive_with_overlay_takes_a_limiter_and_no_other_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

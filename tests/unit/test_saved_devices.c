@@ -268,6 +268,167 @@ static void test_saved_drive_whose_file_has_another_size_is_refused(void **state
                                    "made.");
 }
 
+/* ---- drives with an overlay ---- */
+
+/* One with a layer and an overlay that holds a block each: as a create leaves it beside "s". */
+static void save_with_layers(struct fixture *f, unsigned more_layers)
+{
+    struct blk_config config = {
+        .id = (char[]){"root"}, .path = (char[]){"disk2"}, .overlay.type = BLK_OVERLAY_MEMORY};
+    struct saved_layers layers;
+    struct state_writer w;
+
+    for (unsigned i = 0; i <= more_layers; i++) {
+        struct overlay *overlay;
+
+        done(f, devices_set_drive(&f->saved, &config, &f->e));
+        overlay = (struct overlay *)(uintptr_t)blk_overlay(f->saved.drive[0].blk);
+        *overlay_top(overlay, i * LAYER_BLOCK, LAYER_BLOCK).memory = (uint8_t)(0x40 + i);
+        assert_int_equal(overlay_take(overlay, i, i), 0);
+        done(f, saved_layers_open(&layers, &f->saved, "./s", &f->e));
+        done(f, saved_layers_write(&layers, true, &f->e));
+        state_writer_begin(&w, f->first.bytes, sizeof(f->first.bytes));
+        saved_devices_write(&f->saved, &layers, &w);
+        done(f, state_writer_end(&w, &f->first.len, &f->e));
+        config.overlay.layer_count = 0;
+        for (unsigned k = 0; k < layers.count; k++)
+            config.overlay.layer[config.overlay.layer_count++] = strdup(layers.layer[k].path);
+        saved_layers_close(&layers, true);
+    }
+    for (unsigned i = 0; i < config.overlay.layer_count; i++)
+        free(config.overlay.layer[i]);
+}
+
+static void holds(const struct fixture *f, uint64_t block, uint8_t byte)
+{
+    struct overlay_place place =
+        overlay_find(blk_overlay(f->loaded.drive[0].blk), block * LAYER_BLOCK, LAYER_BLOCK);
+    uint8_t found = 0;
+
+    assert_non_null(place.file);
+    assert_int_equal(pread(place.file->fd, &found, 1, (off_t)place.offset), 1);
+    assert_int_equal(found, byte);
+}
+
+static void test_saved_drive_goes_on_over_its_layers_in_memory(void **state)
+{
+    const struct saved_overrides here = {.mmds = &service, .state_path = "./s"};
+    struct fixture *f = *state;
+    const struct blk_overlay_config *overlay;
+
+    save_with_layers(f, 1);
+    done(f, load(f, &here));
+    overlay = &blk_config(f->loaded.drive[0].blk)->overlay;
+    assert_int_equal(overlay->type, BLK_OVERLAY_MEMORY);
+    assert_int_equal(overlay->layer_count, 2);
+    assert_int_equal(strncmp(overlay->layer[0], "./s.root.", 9), 0);
+    holds(f, 0, 0x40);
+    holds(f, 1, 0x41);
+    assert_int_equal(blk_overlay(f->loaded.drive[0].blk)->written, 0);
+}
+
+/* Beside the state file, wherever that is by now. */
+static void test_saved_layers_move_with_their_state(void **state)
+{
+    const struct saved_overrides moved = {.mmds = &service, .state_path = "elsewhere/s"};
+    struct fixture *f = *state;
+
+    save_with_layers(f, 0);
+    assert_int_equal(system("mkdir elsewhere && mv s.root.*.overlay elsewhere"), 0);
+    done(f, load(f, &moved));
+    holds(f, 0, 0x40);
+}
+
+static void test_saved_drive_goes_on_in_a_file_that_is_named(void **state)
+{
+    struct drive_override drive = {
+        .id = (char[]){"root"},
+        .has_overlay = true,
+        .overlay = {.type = BLK_OVERLAY_FILE, .path = (char[]){"top"}},
+    };
+    const struct saved_overrides overrides = {
+        .drive = &drive, .drive_count = 1, .mmds = &service, .state_path = "./s"};
+    struct fixture *f = *state;
+
+    save_with_layers(f, 1);
+    done(f, load(f, &overrides));
+    holds(f, 1, 0x41);
+    assert_int_equal(blk_overlay(f->loaded.drive[0].blk)->type, BLK_OVERLAY_FILE);
+    assert_int_equal(access("top", F_OK), 0);
+}
+
+static void test_saved_drive_without_overlay_can_have_one_over_its_file(void **state)
+{
+    struct drive_override drive = {
+        .id = (char[]){"root"}, .has_overlay = true, .overlay.type = BLK_OVERLAY_MEMORY};
+    const struct saved_overrides overrides = {
+        .drive = &drive, .drive_count = 1, .mmds = &service, .state_path = "./s"};
+    struct fixture *f = *state;
+
+    add_drives(f);
+    write_devices(f, &f->saved, &f->first);
+    done(f, load(f, &overrides));
+    assert_non_null(blk_overlay(f->loaded.drive[0].blk));
+    assert_null(blk_overlay(f->loaded.drive[1].blk));
+}
+
+static void test_saved_drive_over_other_layers_than_its_own_is_refused(void **state)
+{
+    const struct saved_overrides here = {.mmds = &service, .state_path = "./s"};
+    struct fixture *f = *state;
+
+    save_with_layers(f, 0);
+    /* Another snapshot's layer, which fits as well, by this one's name. */
+    assert_int_equal(system("mv s.root.*.overlay first"), 0);
+    save_with_layers(f, 0);
+    assert_int_equal(system("mv first s.root.*.overlay"), 0);
+    assert_int_equal(load(f, &here), -EINVAL);
+    assert_non_null(strstr(f->e.text, "The topmost layer is another one than the snapshot was made "
+                                      "with: ./s.root."));
+}
+
+static void test_saved_drive_over_a_flat_file_needs_no_layers(void **state)
+{
+    struct drive_override drive = {
+        .id = (char[]){"root"},
+        .path = (char[]){"flat"},
+        .has_overlay = true,
+        .overlay = {.type = BLK_OVERLAY_MEMORY, .has_layers = true},
+    };
+    const struct saved_overrides overrides = {
+        .drive = &drive, .drive_count = 1, .mmds = &service, .state_path = "./s"};
+    struct fixture *f = *state;
+
+    save_with_layers(f, 1);
+    assert_int_equal(files_make_sparse("flat", 8192), 0);
+    done(f, load(f, &overrides));
+    assert_int_equal(blk_overlay(f->loaded.drive[0].blk)->count, 0);
+}
+
+static void test_saved_drive_of_a_fork_keeps_file_and_layers(void **state)
+{
+    struct drive_override drive = {.id = (char[]){"root"}, .path = (char[]){"disk"}};
+    struct saved_overrides overrides = {.mmds = &service,
+                                        .forked_from = &((struct fixture *)*state)->saved};
+    struct fixture *f = *state;
+
+    done(f, devices_set_drive(&f->saved,
+                              &(struct blk_config){.id = (char[]){"root"},
+                                                   .path = (char[]){"disk"},
+                                                   .overlay.type = BLK_OVERLAY_MEMORY},
+                              &f->e));
+    write_devices(f, &f->saved, &f->first);
+    overrides.drive = &drive;
+    overrides.drive_count = 1;
+    assert_int_equal(load(f, &overrides), -EINVAL);
+    assert_string_equal(f->e.text, "Drive root: a fork lies on the file and the layers of its "
+                                   "parent; only an overlay of its own can be named.");
+    overrides.drive_count = 0;
+    done(f, load(f, &overrides));
+    assert_non_null(blk_overlay(f->loaded.drive[0].blk));
+    assert_null(blk_overlay(f->saved.drive[0].blk));
+}
+
 static void test_saved_devices_refuse_overrides_of_what_is_not_there(void **state)
 {
     struct net_override other = {.id = (char[]){"eth7"}, .tap = (char[]){"tap7"}};
@@ -334,6 +495,13 @@ int main(void)
         TEST(test_saved_devices_take_other_tap_and_socket),
         TEST(test_saved_devices_take_other_files),
         TEST(test_saved_drive_whose_file_has_another_size_is_refused),
+        TEST(test_saved_drive_goes_on_over_its_layers_in_memory),
+        TEST(test_saved_layers_move_with_their_state),
+        TEST(test_saved_drive_goes_on_in_a_file_that_is_named),
+        TEST(test_saved_drive_without_overlay_can_have_one_over_its_file),
+        TEST(test_saved_drive_over_other_layers_than_its_own_is_refused),
+        TEST(test_saved_drive_over_a_flat_file_needs_no_layers),
+        TEST(test_saved_drive_of_a_fork_keeps_file_and_layers),
         TEST(test_saved_devices_refuse_overrides_of_what_is_not_there),
         TEST(test_saved_drive_whose_file_is_gone_names_it),
         TEST(test_saved_devices_in_absurd_number_are_refused),

@@ -116,6 +116,26 @@ int layer_write_bits(int fd, const uint8_t *bits, uint64_t page)
     return layer_write_at(fd, bits + page * LAYER_BLOCK, LAYER_BLOCK, (page + 1) * LAYER_BLOCK);
 }
 
+uint64_t layer_mark(uint64_t size, const uint8_t *bits, uint8_t *owner, uint8_t number)
+{
+    uint64_t blocks = layer_blocks(size), count = 0;
+
+    for (uint64_t at = 0; at < blocks; at += 64) {
+        uint64_t word;
+
+        memcpy(&word, bits + at / 8, sizeof(word));
+        for (; word; word &= word - 1) {
+            uint64_t block = at + (uint64_t)__builtin_ctzll(word);
+
+            if (block >= blocks)
+                break;
+            owner[block] = number;
+            count++;
+        }
+    }
+    return count;
+}
+
 /* ---- copies -----------------------------------------------------------------------------------
  */
 

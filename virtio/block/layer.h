@@ -116,6 +116,9 @@ int layer_begin(int fd, const struct layer_head *head) __must_check;
 /* Reads the bitmap into layer_bits_size(size) bytes. */
 int layer_read_bits(const struct layer *layer, uint8_t *bits) __must_check;
 
+/* Gives the blocks of a bitmap to `number` in `owner`, a byte a block: how many they are. */
+uint64_t layer_mark(uint64_t size, const uint8_t *bits, uint8_t *owner, uint8_t number);
+
 /* Writes one page of 4096 bytes of the bitmap, from a whole bitmap. */
 int layer_write_bits(int fd, const uint8_t *bits, uint64_t page) __must_check;
 

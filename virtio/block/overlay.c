@@ -50,27 +50,6 @@ static uint64_t bits_pages(const struct overlay *overlay)
 
 /* ---- the stack ------------------------------------------------------------------------------- */
 
-/* Gives the blocks of a bitmap to the layer of that number; how many they are. */
-static uint64_t take_bits(struct overlay *overlay, const uint8_t *bits, uint8_t number)
-{
-    uint64_t blocks = layer_blocks(overlay->size), count = 0;
-
-    for (uint64_t at = 0; at < blocks; at += 64) {
-        uint64_t word;
-
-        memcpy(&word, bits + at / 8, sizeof(word));
-        for (; word; word &= word - 1) {
-            uint64_t block = at + (uint64_t)__builtin_ctzll(word);
-
-            if (block >= blocks)
-                break;
-            overlay->owner[block] = number;
-            count++;
-        }
-    }
-    return count;
-}
-
 struct layer_id overlay_below(const struct overlay *overlay)
 {
     if (overlay->count == 0)
@@ -115,7 +94,7 @@ static int add_layer(struct overlay *overlay, const char *path, uint8_t *bits, s
         return rc;
     }
     overlay->count++;
-    (void)take_bits(overlay, bits, (uint8_t)overlay->count);
+    (void)layer_mark(overlay->size, bits, overlay->owner, (uint8_t)overlay->count);
     return 0;
 }
 
@@ -178,7 +157,8 @@ static int open_file(struct overlay *overlay, const char *path, bool only_new, s
         rc = layer_read_bits(&overlay->file, overlay->bits);
     if (rc)
         return err_set(e, rc, "Cannot use the overlay %s: %s", path, err_os(rc));
-    overlay->written = fresh ? 0 : take_bits(overlay, overlay->bits, overlay->top);
+    overlay->written =
+        fresh ? 0 : layer_mark(overlay->size, overlay->bits, overlay->owner, overlay->top);
     return 0;
 }
 
