@@ -13,7 +13,7 @@
  *             diff MS MIB        pause, create and resume, of an idle guest; MiB in its file
  *             diff-touched MS MIB     the same after the guest has written to 8 MiB
  *     snaptime background DIR KERNEL INITRD MONITOR [OPTION]...
- *         the same with the files being written behind the guest:
+ *         the same with the files being written behind the guest, five times:
  *             full MS            pause, create and resume
  *             diff MS MIB        the same of a Diff of an idle guest
  *     snaptime load DIR RUNS MEMBERS MONITOR [OPTION]...
@@ -39,12 +39,13 @@
 
 #include <sys/stat.h>
 
-#define GUEST_PORT   5000
-#define GUEST_MIB    128
-#define TOUCHED_MIB  8
-#define WARM_ROUNDS  20
-#define SETTLE_US    100000
-#define BOOT_POLL_US 2000
+#define GUEST_PORT        5000
+#define GUEST_MIB         128
+#define TOUCHED_MIB       8
+#define WARM_ROUNDS       20
+#define BACKGROUND_ROUNDS 5
+#define SETTLE_US         100000
+#define BOOT_POLL_US      2000
 
 #define PAGE_SIZE_      4096UL
 #define PAGEMAP_PRESENT 63
@@ -162,23 +163,29 @@ static double create_stopped(int api, const char *type, const char *name, const 
     return now_ms() - begin;
 }
 
-/* What the memory file `name` holds. */
-static double data_mib(const char *name)
+/* The end of a background create: the next may be asked for. */
+static void await_writer(int api)
+{
+    for (double begin = now_ms();
+         strstr(ask(api, "GET", "/snapshot/background", "%s", ""), "Writing"); usleep(BOOT_POLL_US))
+        if (now_ms() - begin > PATIENCE_MS)
+            errx(1, "a snapshot in the background does not end");
+}
+
+/* Into a new file: into one that is there it would be merged. */
+static void measure_diff(int api, const char *words, const char *members)
 {
     char path[200];
     struct stat st;
 
-    snprintf(path, sizeof(path), "%s/%s.mem", dir, name);
+    snprintf(path, sizeof(path), "%s/d.mem", dir);
+    unlink(path);
+    double took = create_stopped(api, "Diff", "d", members);
+    if (*members)
+        await_writer(api);
     if (stat(path, &st))
         err(1, "%s", path);
-    return (double)st.st_blocks * 512 / (1 << 20);
-}
-
-static void measure_diff(int api, const char *words, const char *name, const char *members)
-{
-    double took = create_stopped(api, "Diff", name, members);
-
-    printf("%s %.3f %.3f\n", words, took, data_mib(name));
+    printf("%s %.3f %.3f\n", words, took, (double)st.st_blocks * 512 / (1 << 20));
 }
 
 static pid_t boot_and_save(char **argv, int *api)
@@ -205,20 +212,11 @@ static void make_diffs(char **argv)
 
     ask_state(api, "Resumed");
     answer();
-    measure_diff(api, "diff", "d", "");
+    measure_diff(api, "diff", "");
     if (wish('t', TOUCHED_MIB))
         errx(1, "the guest cannot touch its memory");
-    measure_diff(api, "diff-touched", "d", "");
+    measure_diff(api, "diff-touched", "");
     stop(pid);
-}
-
-/* The end of a background create: the next may be asked for. */
-static void await_writer(int api)
-{
-    for (double begin = now_ms(); strstr(ask(api, "GET", "/snapshot/create", "%s", ""), "Writing");
-         usleep(BOOT_POLL_US))
-        if (now_ms() - begin > PATIENCE_MS)
-            errx(1, "a snapshot in the background does not end");
 }
 
 static void make_in_background(char **argv)
@@ -226,11 +224,13 @@ static void make_in_background(char **argv)
     int api;
     pid_t pid = boot(argv + 3, argv[1], argv[2], &api);
 
-    printf("full %.3f\n", create_stopped(api, "Full", "b", ",\"background\":true"));
-    await_writer(api);
-    answer();
-    measure_diff(api, "diff", "b", ",\"background\":true");
-    await_writer(api);
+    for (int i = 0; i < BACKGROUND_ROUNDS; i++) {
+        printf("full %.3f\n", create_stopped(api, "Full", "b", ",\"background\":true"));
+        await_writer(api);
+        answer();
+        measure_diff(api, "diff", ",\"background\":true");
+        answer();
+    }
     stop(pid);
 }
 

@@ -16,6 +16,8 @@ measure()
 }
 
 measure mayfly ./mayfly --level Error
+echo "== background"
+bench/snaptime background /tmp/s vmlinux bench-init.cpio ./mayfly --level Error
 if [ -e firecracker ]; then
     measure firecracker ./firecracker --no-seccomp --level Error
 fi

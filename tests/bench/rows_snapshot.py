@@ -38,6 +38,10 @@ def row_snapshot(_, __):
         return Row(figure, WHERE, column(out, "mayfly", word, index), "virtual ms", reach, peers, note,
                    "ci/bench --only snapshot")
 
+    def background(word, figure, reach):
+        return Row(figure, WHERE, column(out, "background", word), "virtual ms", reach, {}, "",
+                   "ci/bench --only snapshot")
+
     warm = column(out, "mayfly", "warm")
     return [row("load call to the guest's answer over vsock, waiting process, 128 MiB", "waiting",
                 "load answer", 1.6, 1, f"the call takes {column(out, 'mayfly', 'waiting'):.2f} of it"),
@@ -50,4 +54,7 @@ def row_snapshot(_, __):
                 f"{column(out, 'mayfly', 'diff', 1):.2f} MiB; wanted 0.9 and 0.7 for each"),
             Row("the same for each MiB more that is dirty", WHERE, per_dirty_mib(out, "mayfly"), "virtual ms", 0.7,
                 {"Firecracker": per_dirty_mib(out, "firecracker")} if "firecracker" in out else {}, "",
-                "ci/bench --only snapshot")]
+                "ci/bench --only snapshot"),
+            background("full", "full snapshot written in the background, from pause to resumption", 2.5),
+            # 0.9 and the fork, which is in the figure above, too.
+            background("diff", "diff snapshot of an idle guest in the background, the same", 2.5)]
