@@ -105,7 +105,7 @@ struct snapshot_create_body {
     struct {
         char *state_path, *mem_path;
     } files;
-    bool sync, background;
+    bool sync, background, checksums;
 };
 
 /* Other names on this host than those that a guest's devices have; the arrays are malloc'ed

@@ -31,7 +31,7 @@ int save_work_run(struct save_work *work, struct err *e)
     int rc = saved_layers_write(work->layers, files->job.lazy, e);
 
     if (rc == 0)
-        rc = snapshot_writer_run(files, work->state, work->len, e);
+        rc = snapshot_writer_run(files, work->state, e);
     if (rc == 0)
         saved_layers_sweep(work->layers);
     saved_layers_close(work->layers, !files->state.beside);

@@ -29,8 +29,7 @@ int background_save_check(const struct machine *machine, struct err *e) __must_c
 struct save_work {
     struct snapshot_writer *files;
     struct saved_layers *layers;
-    const void *state; /* the state file's contents */
-    size_t len;
+    struct state_writer *state; /* the state file's contents but for its end */
 };
 
 /* Writes all of it and closes the layers. Touches neither loop nor KVM. */

@@ -86,6 +86,7 @@ struct machine_save {
     enum snapshot_type type;
     bool background; /* by another process, while the guest goes on: machine_save_report */
     bool lazy;       /* the answer does not promise that the files are on the disk */
+    bool sums;       /* checksums of the memory file are recorded */
 };
 
 /*

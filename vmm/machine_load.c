@@ -8,6 +8,7 @@
 #include "vmm/load_memory.h"
 #include "vmm/saved_machine.h"
 #include "vmm/snapshot/mem_map.h"
+#include "vmm/snapshot/page_sums.h"
 #include "vmm/snapshot/vcpu_state.h"
 #include "vmm/snapshot/vm_state.h"
 #include "vmm/snapshot/whole_file.h"
@@ -175,6 +176,7 @@ static int load_vcpus(struct machine *machine, struct loading *l, struct err *e)
 static int load_states(struct machine *machine, void *arg, struct err *e)
 {
     struct loading *l = arg;
+    struct page_sums sums; /* for who inspects a snapshot; the memory is mapped, not read */
     struct vm_state vm;
     int rc = load_devices(machine, l, e);
 
@@ -183,6 +185,8 @@ static int load_states(struct machine *machine, void *arg, struct err *e)
     rc = load_vcpus(machine, l, e);
     if (rc == 0)
         rc = vm_state_read(&vm, &l->reader, e);
+    if (rc == 0)
+        rc = page_sums_read(&sums, mem_map_size(&l->map), &l->reader, e);
     if (rc == 0)
         rc = state_reader_end(&l->reader, e);
     if (rc == 0)

@@ -59,8 +59,9 @@ static int write_vcpus(const struct machine *machine, struct state_writer *w, st
     return rc;
 }
 
+/* All of it but the file's end. */
 static int write_state(struct machine *machine, const struct saved_layers *layers,
-                       struct state_writer *w, size_t *len, struct err *e)
+                       struct state_writer *w, struct err *e)
 {
     struct legacy_state legacy[LEGACY_STATES];
     struct vm_state vm;
@@ -75,19 +76,20 @@ static int write_state(struct machine *machine, const struct saved_layers *layer
     rc = write_vcpus(machine, w, e);
     if (rc == 0)
         rc = vm_state_save(&vm, &machine->kvm, e);
-    if (rc)
-        return rc;
-    vm_state_write(&vm, w);
-    return state_writer_end(w, len, e);
+    if (rc == 0)
+        vm_state_write(&vm, w);
+    return rc;
 }
 
 int machine_save_state(struct machine *machine, void *bytes, size_t room, size_t *len,
                        struct err *e)
 {
     struct state_writer w;
+    int rc;
 
     state_writer_begin(&w, bytes, room);
-    return write_state(machine, NULL, &w, len, e);
+    rc = write_state(machine, NULL, &w, e);
+    return rc ? rc : state_writer_end(&w, len, e);
 }
 
 static int check_can_save(const struct machine *machine, struct err *e)
@@ -103,29 +105,26 @@ static int check_can_save(const struct machine *machine, struct err *e)
     return 0;
 }
 
-/* The machine's state into `bytes`, and the pages into `taken`: what has to be done while it stands
- * still. */
-static int take_all(struct machine *machine, const struct saved_layers *layers, void *bytes,
-                    size_t *len, struct err *e)
+/* The machine's state into the writer's buffer, and the pages into `taken`: what has to be done
+ * while it stands still. */
+static int take_all(struct machine *machine, const struct saved_layers *layers,
+                    struct state_writer *state, struct err *e)
 {
-    struct state_writer w;
-    int rc;
+    int rc = write_state(machine, layers, state, e);
 
-    state_writer_begin(&w, bytes, STATE_FILE_MAX);
-    rc = write_state(machine, layers, &w, len, e);
     return rc ? rc : dirty_take(&machine->mem, &machine->kvm, e);
 }
 
 /* The rest is written here, or behind the guest's back. */
 static int save(struct machine *machine, struct snapshot_writer *files, bool background,
-                void *bytes, struct err *e)
+                struct state_writer *state, struct err *e)
 {
     struct saved_layers layers;
-    struct save_work work = {.files = files, .layers = &layers, .state = bytes};
+    struct save_work work = {.files = files, .layers = &layers, .state = state};
     int rc;
 
     if (saved_layers_open(&layers, &machine->devices, files->state.path, e) ||
-        take_all(machine, &layers, bytes, &work.len, e)) {
+        take_all(machine, &layers, state, e)) {
         saved_layers_close(&layers, false);
         return err_prefix(e, "Cannot save the microVM state: ");
     }
@@ -147,10 +146,12 @@ int machine_save(struct machine *machine, const struct machine_save *save_as, st
         .files = save_as->files,
         .type = save_as->type,
         .lazy = save_as->lazy,
+        .sums = save_as->sums,
         .mem = &machine->mem,
         .mem_lock = &machine->mem_lock,
     };
     struct snapshot_writer files;
+    struct state_writer state;
     int rc = check_can_save(machine, e);
     void *bytes;
 
@@ -163,9 +164,10 @@ int machine_save(struct machine *machine, const struct machine_save *save_as, st
     bytes = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes == MAP_FAILED)
         return err_set(e, -errno, "Cannot save the microVM state: %s", err_os(-errno));
+    state_writer_begin(&state, bytes, STATE_FILE_MAX);
     rc = snapshot_writer_open(&files, &job, e);
     if (rc == 0) {
-        rc = save(machine, &files, save_as->background, bytes, e);
+        rc = save(machine, &files, save_as->background, &state, e);
         snapshot_writer_close(&files);
     }
     munmap(bytes, STATE_FILE_MAX);

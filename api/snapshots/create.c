@@ -19,6 +19,7 @@ static const struct schema_member create_members[] = {
     {"sync_snapshot_files", SCHEMA_BOOL, SCHEMA_HIDDEN,
      SCHEMA_AT(struct snapshot_create_body, sync)},
     {"background", SCHEMA_BOOL, SCHEMA_HIDDEN, SCHEMA_AT(struct snapshot_create_body, background)},
+    {"checksums", SCHEMA_BOOL, SCHEMA_HIDDEN, SCHEMA_AT(struct snapshot_create_body, checksums)},
 };
 const struct schema snapshot_create_schema =
     SCHEMA("struct CreateSnapshotParams", create_members, .lets_unknown = false);
@@ -50,6 +51,7 @@ int act_snapshot_create(struct call *call, struct err *e)
         .type = body->type,
         .background = body->background,
         .lazy = !body->sync,
+        .sums = body->checksums,
     };
     uint64_t begin = now_ns();
 

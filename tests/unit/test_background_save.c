@@ -66,9 +66,12 @@ static void begin(struct fixture *f, char byte)
     };
     struct snapshot_writer files;
     struct saved_layers layers;
-    struct save_work work = {.files = &files, .layers = &layers, .state = "state", .len = 5};
+    struct state_writer state;
+    struct save_work work = {.files = &files, .layers = &layers, .state = &state};
+    uint8_t bytes[4096];
     struct err e;
 
+    state_writer_begin(&state, bytes, sizeof(bytes));
     assert_int_equal(mem_write(&machine->mem, GPA(64 * KIB), &byte, 1), 0);
     region->taken[0] = region->dirty[0];
     region->dirty[0] = 0;

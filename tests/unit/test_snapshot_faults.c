@@ -8,6 +8,7 @@
 #include "tests/unit/unit.h"
 #include "vmm/snapshot/merge_mark.h"
 #include "vmm/snapshot/snapshot_files.h"
+#include "vmm/snapshot/whole_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -182,6 +183,8 @@ static int write_snapshot(const struct way *way, const char *name, const char *s
         .mem = &mem,
         .mem_lock = &no_lock,
     };
+    uint8_t bytes[4096];
+    struct state_writer text;
     struct snapshot_writer w;
     int rc;
 
@@ -190,7 +193,9 @@ static int write_snapshot(const struct way *way, const char *name, const char *s
     rc = snapshot_writer_open(&w, &job, e);
     if (rc)
         return rc;
-    rc = snapshot_writer_run(&w, state, strlen(state), e);
+    state_writer_begin(&text, bytes, sizeof(bytes));
+    state_write_text(&text, "letter", 0, state);
+    rc = snapshot_writer_run(&w, &text, e);
     snapshot_writer_close(&w);
     return rc;
 }
@@ -202,7 +207,7 @@ static void prepare(void)
 
     remove_all();
     fill('a');
-    if (write_snapshot(&ways[0], "s", "state a", &e))
+    if (write_snapshot(&ways[0], "s", "a", &e))
         fail_msg("%s", e.text);
     fill('b');
 }
@@ -229,26 +234,30 @@ static char letter_of(const char *path)
  * is refused. */
 static char loaded(const char *name)
 {
-    char state_path[300], mem_path[300], text[16] = {0}, *found, letter;
+    char state_path[300], mem_path[300], *found, letter;
     const struct snapshot_files files = {state_path, mem_path};
+    struct state_reader r;
+    const char *text;
+    uint8_t *bytes;
+    size_t len;
     struct err e;
     int fd;
 
     snprintf(state_path, sizeof(state_path), "%s/%s.state", directory, name);
     snprintf(mem_path, sizeof(mem_path), "%s/%s.mem", directory, name);
     found = snapshot_find_state(&files);
-    fd = __real_open(found, O_RDONLY | O_CLOEXEC);
+    if (whole_file_read(found, &bytes, &len, &e))
+        bytes = NULL;
     free(found);
-    if (fd < 0)
-        return 0;
-    assert_true(read(fd, text, sizeof(text) - 1) == 7);
-    close(fd);
     fd = __real_open(mem_path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    letter = merge_mark_check(mem_path, fd, &e) ? 0 : letter_of(mem_path);
-    close(fd);
-    return letter == 0 || letter == text[6] ? letter : '?';
+    letter = fd < 0 || !bytes || merge_mark_check(mem_path, fd, &e) ? 0 : letter_of(mem_path);
+    if (letter && (state_reader_begin(&r, bytes, len, &e) ||
+                   state_read_text(&r, "letter", 0, &text, &e) || text[0] != letter))
+        letter = '?';
+    if (fd >= 0)
+        close(fd);
+    free(bytes);
+    return letter;
 }
 
 /* Files of the directory whose names end so. */
@@ -289,7 +298,7 @@ static bool write_second(const struct way *way, enum fault fault, int code, unsi
         plan.fault = fault;
         plan.code = code;
         plan.at = call;
-        outcome->rc = write_snapshot(way, way->beside ? "d" : "s", "state b", &e);
+        outcome->rc = write_snapshot(way, way->beside ? "d" : "s", "b", &e);
         outcome->unlink = plan.unlink;
         snprintf(outcome->why, sizeof(outcome->why), "%.390s", e.text);
         _exit(write(pipes[1], outcome, sizeof(*outcome)) != sizeof(*outcome));
@@ -322,10 +331,10 @@ static void expect_one(const struct way *way, bool succeeded, const char *where)
 static void expect_next_succeeds(const struct way *way, const char *where)
 {
     struct err e = {0};
-    int rc = write_snapshot(way, way->beside ? "d" : "s", "state b", &e);
+    int rc = write_snapshot(way, way->beside ? "d" : "s", "b", &e);
 
     if (rc == -EUCLEAN)
-        rc = write_snapshot(&ways[0], "s", "state b", &e);
+        rc = write_snapshot(&ways[0], "s", "b", &e);
     if (rc)
         fail_msg("%s: then: %s", where, e.text);
     if (loaded(way->beside ? "d" : "s") != 'b')
@@ -341,7 +350,7 @@ static unsigned count_calls(const struct way *way)
     prepare();
     plan.fault = FAILS;
     plan.at = plan.calls = 0;
-    if (write_snapshot(way, way->beside ? "d" : "s", "state b", &e))
+    if (write_snapshot(way, way->beside ? "d" : "s", "b", &e))
         fail_msg("%s", e.text);
     plan.fault = NONE;
     return plan.calls;
@@ -406,7 +415,7 @@ static const char *trace_of(const struct way *way)
     prepare();
     text_free(&trace);
     plan.trace = &trace;
-    if (write_snapshot(way, "s", "state b", &e))
+    if (write_snapshot(way, "s", "b", &e))
         fail_msg("%s", e.text);
     plan.trace = NULL;
     return text_str(&trace);

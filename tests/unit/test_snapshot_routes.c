@@ -84,7 +84,9 @@ static void test_snapshot_create_has_its_type_and_is_synced_unless_told_otherwis
     assert_done(f, "PUT", "/snapshot/create", FILES(",\"sync_snapshot_files\":false"));
     assert_true(save->type == SNAPSHOT_FULL && save->lazy);
     assert_done(f, "PUT", "/snapshot/create", FILES(",\"sync_snapshot_files\":true"));
-    assert_true(!save->lazy);
+    assert_true(!save->lazy && !save->sums);
+    assert_done(f, "PUT", "/snapshot/create", FILES(",\"checksums\":true"));
+    assert_true(save->sums);
 }
 
 static void test_snapshot_create_tells_its_time_as_that_of_its_type(void **state)

@@ -4,6 +4,7 @@
 
 #include "vmm/snapshot/mem_file.h"
 #include "vmm/snapshot/merge_mark.h"
+#include "vmm/snapshot/page_sums.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -214,12 +215,24 @@ static int commit_in_place(struct snapshot_writer *w, struct err *e)
     return rc ? rc : merge_mark_clear(&w->mem, e);
 }
 
-int snapshot_writer_run(struct snapshot_writer *w, const void *state, size_t len, struct err *e)
+static int write_state(struct snapshot_writer *w, struct state_writer *state, struct err *e)
+{
+    size_t len;
+    int rc = 0;
+
+    if (w->job.sums)
+        rc = page_sums_write(state, w->mem.fd, mem_file_size(w->job.mem), e);
+    if (rc == 0)
+        rc = state_writer_end(state, &len, e);
+    return rc ? rc : new_file_write(&w->state, state->to, len, 0, e);
+}
+
+int snapshot_writer_run(struct snapshot_writer *w, struct state_writer *state, struct err *e)
 {
     int rc = write_mem(w, e);
 
     if (rc == 0)
-        rc = new_file_write(&w->state, state, len, 0, e);
+        rc = write_state(w, state, e);
     if (rc == 0)
         rc = new_file_sync(&w->mem, e);
     if (rc == 0)

@@ -21,6 +21,7 @@
 #include "vmm/base/mem.h"
 #include "vmm/snapshot/file_lock.h"
 #include "vmm/snapshot/new_file.h"
+#include "vmm/snapshot/state_file.h"
 
 /* Where a snapshot is, or goes. */
 struct snapshot_files {
@@ -37,6 +38,7 @@ struct snapshot_job {
     struct snapshot_files files;
     enum snapshot_type type;
     bool lazy; /* nothing needs to be on the disk */
+    bool sums; /* checksums of the memory file go into the state (page_sums.h) */
     const struct mem *mem;
     const struct file_lock *mem_lock; /* ours on the file of mem->fd */
 };
@@ -52,11 +54,11 @@ int snapshot_writer_open(struct snapshot_writer *w, const struct snapshot_job *j
                          struct err *e) __must_check;
 
 /*
- * Writes and commits both files; the state file's contents are given. Pages: of a Full, all but
- * those of zeros; of a Diff, what dirty_take has taken, or, without tracking, what mem_file.h
- * says. Sentences name the path.
+ * Writes and commits both files. `state` has all of the state file but its end; it is ended. Pages:
+ * of a Full, all but those of zeros; of a Diff, what dirty_take has taken, or, without tracking,
+ * what mem_file.h says. Sentences name the path.
  */
-int snapshot_writer_run(struct snapshot_writer *w, const void *state, size_t len,
+int snapshot_writer_run(struct snapshot_writer *w, struct state_writer *state,
                         struct err *e) __must_check;
 
 /* Removes what was not committed. Accepts one that could not be opened. */
