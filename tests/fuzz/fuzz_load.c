@@ -4,7 +4,9 @@
  * loaded by the real code over a fake KVM; one that loads goes on as far as it does by itself, is
  * paused and saved, and what was saved loads again.
  *
- * The input's first byte is not part of the file: it says what is done with the machine.
+ * The input's first byte is not part of the file: it says what is done with the machine. Most
+ * mutations are of the data of one section, and leave the frame as it is: the frame has a target of
+ * its own, fuzz_state_file.
  */
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/support/fake_kvm.h"
@@ -20,6 +22,9 @@
 
 #define HEADER_SIZE 32
 #define AT_LEN      24
+
+#define SECTION_SIZE 32
+#define SECTION_LEN  28
 
 /* What the corpus' machines have. */
 #define MEM_SIZE (16 * MIB)
@@ -72,6 +77,8 @@ static void load(const uint8_t *file, size_t size, unsigned what)
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
 /* `path` as seen from here, behind `option`; malloc'ed. */
 static char *from_here(const char *option, const char *path)
@@ -98,6 +105,43 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     load_fixture_enter(MEM_SIZE);
     atexit(load_fixture_leave);
     return 0;
+}
+
+/* Where the data of one section lies in `data`, which one being left to chance; 0 = there is none.
+ */
+static size_t choose_section(const uint8_t *data, size_t size, unsigned seed, size_t *len)
+{
+    size_t chosen = 0;
+    unsigned seen = 0;
+    uint32_t n;
+
+    for (size_t at = 1 + HEADER_SIZE; at + SECTION_SIZE <= size;
+         at += SECTION_SIZE + align_up(n, 8)) {
+        memcpy(&n, data + at + SECTION_LEN, sizeof(n));
+        if (!range_fits(at + SECTION_SIZE, n, size))
+            break;
+        if (n > 0 && (unsigned)rand_r(&seed) % ++seen == 0) {
+            chosen = at + SECTION_SIZE;
+            *len = n;
+        }
+    }
+    return chosen;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    size_t len = 0, at = seed % 8 ? choose_section(data, size, seed, &len) : 0;
+    uint8_t *section;
+
+    if (at == 0)
+        return LLVMFuzzerMutate(data, size, max_size);
+    section = malloc(len);
+    BUG_ON(!section);
+    memcpy(section, data + at, len);
+    len = LLVMFuzzerMutate(section, len, len);
+    memcpy(data + at, section, len);
+    free(section);
+    return size;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

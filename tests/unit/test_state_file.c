@@ -171,6 +171,36 @@ static void test_crc64_over_file_with_its_checksum_is_zero(void **state)
     assert_true(crc64(0, file.bytes, file.len) == 0);
 }
 
+/* Bit by bit, as the polynomial says. */
+static uint64_t crc64_by_bits(uint64_t crc, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        crc ^= bytes[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? UINT64_C(0x95ac9329ac4bc9b5) : 0);
+    }
+    return crc;
+}
+
+static void test_crc64_of_any_length_place_and_start_is_that_of_the_bits(void **state)
+{
+    static uint8_t bytes[400];
+    uint64_t random = 1;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        bytes[i] = (uint8_t)(random >> 56);
+    }
+    for (size_t len = 0; len < 300; len++) {
+        for (size_t at = 0; at < 16; at++) {
+            uint64_t start = at % 2 ? random * len : 0;
+
+            assert_true(crc64(start, bytes + at, len) == crc64_by_bits(start, bytes + at, len));
+        }
+    }
+}
+
 /* ---- the golden file ---- */
 
 static void test_writer_writes_golden_file(void **state)
@@ -727,6 +757,7 @@ int main(void)
         cmocka_unit_test(test_crc64_of_check_string_is_that_of_jones),
         cmocka_unit_test(test_crc64_of_any_length_at_any_place_is_that_of_its_bits),
         cmocka_unit_test(test_crc64_over_file_with_its_checksum_is_zero),
+        cmocka_unit_test(test_crc64_of_any_length_place_and_start_is_that_of_the_bits),
         cmocka_unit_test(test_writer_writes_golden_file),
         cmocka_unit_test(test_reader_reads_golden_files_of_every_minor),
         cmocka_unit_test(test_identity_is_told_of_a_file_that_cannot_be_read),
