@@ -7,6 +7,7 @@
 #include "tests/e2e/pace.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
+#include "tests/support/injector.h"
 #include "tests/support/text.h"
 
 #include <errno.h>
@@ -85,8 +86,7 @@ static void is_absent(const char *name)
         FAIL("%s is there", name);
 }
 
-/* ---- a guest that counts ----------------------------------------------------------------------
- */
+/* ---- a guest that counts --------------------------------------------------------------------- */
 
 #define TRACKING "{\"track_dirty_pages\":true,\"mem_size_mib\":64}"
 
@@ -307,6 +307,97 @@ E2E(a_diff_without_tracking_has_what_its_guest_has_of_its_own, TINY)
     merge("s.mem", "d.mem");
     snap_take(vm, "f");
     same_contents("s.mem", "f.mem");
+}
+
+/* ---- each call of a create --------------------------------------------------------------------
+ */
+
+/* One in which a call fails or is the last: whether there was such a call. `a` is the answer. */
+static bool create_with(struct vm *vm, const char *type, unsigned call, int code,
+                        struct api_answer *a)
+{
+    char *body = text_format(
+        "{\"snapshot_type\":\"%s\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"}",
+        type, e2e_path("s"), e2e_path("s"));
+    struct injector injector;
+
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    if (injector_start(&injector, vm->monitor.process.pid, call, code))
+        e2e_skip("no debugger is allowed here");
+    monitor_call(&vm->monitor, a, "PUT", "/snapshot/create", body, e2e_ms(VM_MS));
+    free(body);
+    return injector_stop(&injector);
+}
+
+E2E(a_monitor_killed_at_any_call_of_a_create_leaves_a_snapshot_that_goes_on, TINY)
+{
+    struct vm *vm = pacing(TRACKING, NULL);
+    struct api_answer a = {0};
+    unsigned call = 1;
+    snap_take(vm, "s");
+    for (bool killed = true; killed; call++) {
+        monitor_end(&vm->monitor);
+        vm = revive("s", TRACKED, 3);
+        killed = create_with(vm, "Full", call, INJECT_DEATH, &a);
+    }
+    CHECK(call > 20);
+    is_absent("s.mem.mayfly-new");
+    is_absent("s.state.mayfly-new");
+    revive("s", "", 3);
+}
+
+E2E(a_create_in_which_any_call_fails_names_the_path_and_its_guest_goes_on, TINY)
+{
+    struct vm *vm = pacing(TRACKING, NULL);
+    struct api_answer a = {0};
+    unsigned call = 1;
+    snap_take(vm, "s");
+    for (bool failed = true; failed; call++) {
+        run_on(vm);
+        failed = create_with(vm, "Full", call, ENOSPC, &a);
+        CHECK(a.status == 204 || a.status == 400);
+        if (a.status == 400 && !text_contains(&a.body, "Cannot perform open"))
+            CHECK_HAS(text_str(&a.body), e2e_dir);
+        api_answer_free(&a);
+        struct vm *former = revive("s", "", 3);
+        monitor_end(&former->monitor);
+    }
+    CHECK(call > 20);
+    run_on(vm);
+    snap_diff(vm, "s");
+    snap_take(vm, "f");
+    same_contents("s.mem", "f.mem");
+}
+
+E2E(a_merge_killed_at_any_call_leaves_a_snapshot_that_goes_on_or_is_refused, TINY)
+{
+    struct vm *vm = pacing(TRACKING, NULL);
+    struct api_answer a = {0};
+    unsigned refused = 0;
+    snap_take(vm, "s");
+    for (unsigned call = 1;; call++) {
+        if (!vm)
+            vm = pacing(TRACKING, NULL);
+        run_on(vm);
+        if (!create_with(vm, "Diff", call, INJECT_DEATH, &a))
+            break;
+        monitor_end(&vm->monitor);
+        vm = NULL;
+        if (access(e2e_path("s.mem.merging"), F_OK)) {
+            vm = revive("s", TRACKED, 3);
+            continue;
+        }
+        refused++;
+        struct vm *loading = vm_new(NULL);
+        vm_refused(loading, "PUT", "/snapshot/load", "was broken off",
+                   "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}", e2e_path("s.state"),
+                   e2e_path("s.mem"));
+        vm_exits(loading, 1);
+        vm = pacing(TRACKING, NULL);
+        snap_take(vm, "s");
+    }
+    CHECK(refused > 0);
+    revive("s", "", 3);
 }
 
 /* ---- Linux ----------------------------------------------------------------------------------- */
