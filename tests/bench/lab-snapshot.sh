@@ -16,6 +16,15 @@ measure()
 }
 
 measure mayfly ./mayfly --level Error
+# How often the guest's first steps leave it for want of a page, in two loads with two connections each.
+trace=/sys/kernel/tracing
+echo 16384 >$trace/buffer_size_kb
+echo 1 >$trace/events/kvm/kvm_exit/enable
+bench/snaptime load /tmp/s 1 "" ./mayfly --level Error >log
+echo 0 >$trace/events/kvm/kvm_exit/enable
+echo "== faults"
+echo "each $(($(grep -c 'reason npf' $trace/trace) / 2))"
+
 echo "== background"
 bench/snaptime background /tmp/s vmlinux bench-init.cpio ./mayfly --level Error
 if [ -e firecracker ]; then

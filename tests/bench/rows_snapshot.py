@@ -44,7 +44,8 @@ def row_snapshot(_, __):
 
     warm = column(out, "mayfly", "warm")
     return [row("load call to the guest's answer over vsock, waiting process, 128 MiB", "waiting",
-                "load answer", 1.6, 1, f"the call takes {column(out, 'mayfly', 'waiting'):.2f} of it"),
+                "load answer", 1.6, 1, f"the call takes {column(out, 'mayfly', 'waiting'):.2f} of it; "
+                f"{column(out, 'faults', 'each'):.0f} nested page faults with the next connection's"),
             row("the next connection after it", "waiting", "load warm", 1.3 * warm, 2,
                 "the floor is the same of the guest before its snapshot", floor=warm),
             row("exec, load, to that answer", "fresh", "exec answer", 3.4, 1),
