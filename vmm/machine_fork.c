@@ -40,11 +40,8 @@ static int check_drives(const struct devices *devices, struct err *e)
     return 0;
 }
 
-static int check_memory(const struct machine *machine, struct err *e)
+static int check_pmem(const struct devices *devices, struct err *e)
 {
-    const struct devices *devices = &machine->devices;
-    struct hotplug_status status = {0};
-
     for (unsigned i = 0; i < devices->pmem_count; i++) {
         const struct pmem_config *pmem = pmem_config(devices->pmem[i]);
 
@@ -54,11 +51,6 @@ static int check_memory(const struct machine *machine, struct err *e)
                            "write to %s.",
                            pmem->id, pmem->path);
     }
-    if (devices->hotplug)
-        hotplug_status(devices->hotplug, &status);
-    if (status.plugged_size_mib > 0)
-        return err_set(e, -ENOTSUP,
-                       "Memory has been plugged into the guest: unplug it before a fork.");
     return 0;
 }
 
@@ -66,13 +58,17 @@ static int check_memory(const struct machine *machine, struct err *e)
  * Each page of the pool that is written to next wants another one, and where there is none its
  * process is killed. Asked by a reservation, which is given back at once.
  */
-static int check_pool(const struct mem *mem, unsigned processes, struct err *e)
+static int check_pool(const struct machine *machine, unsigned processes, struct err *e)
 {
-    uint64_t size = align_up(mem_size(mem), 2 * MIB) * processes;
+    struct hotplug_status plugged = {0};
+    uint64_t size;
     void *probe;
 
-    if (mem->pages != MEM_PAGES_HUGETLB_2M)
+    if (machine->mem.pages != MEM_PAGES_HUGETLB_2M)
         return 0;
+    if (machine->devices.hotplug)
+        hotplug_status(machine->devices.hotplug, &plugged);
+    size = align_up(mem_size(&machine->mem) + plugged.plugged_size_mib * MIB, 2 * MIB) * processes;
     probe = mmap(NULL, size, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
     if (probe == MAP_FAILED)
@@ -94,7 +90,7 @@ int machine_check_shareable(const struct machine *machine, unsigned processes, s
         return err_set(e, -ENOTSUP,
                        "The guest's memory is shared with another process: it cannot be copied "
                        "on write.");
-    return check_pool(&machine->mem, processes, e);
+    return check_pool(machine, processes, e);
 }
 
 static int check_can_fork(const struct machine *machine, const struct machine_fork *fork,
@@ -111,7 +107,7 @@ static int check_can_fork(const struct machine *machine, const struct machine_fo
     if (rc == 0)
         rc = check_drives(&machine->devices, e);
     if (rc == 0)
-        rc = check_memory(machine, e);
+        rc = check_pmem(&machine->devices, e);
     return rc ? rc : machine_check_shareable(machine, fork->count, e);
 }
 
@@ -293,8 +289,6 @@ void fork_let_go(const struct inheritance *of, int listener)
     machine_leave_vm(parent);
     for (unsigned i = 0; i < parent->devices.pmem_count; i++)
         pmem_unmap(parent->devices.pmem[i]);
-    if (parent->devices.hotplug)
-        hotplug_unmap(parent->devices.hotplug);
     console_forget();
     loop_forget(parent->loop);
     close_others(of, keep, ARRAY_SIZE(keep));
@@ -322,7 +316,7 @@ static int take_over(struct machine *machine, const struct machine *parent, stru
     machine->cpu_template = parent->cpu_template;
     machine->mem_path = parent->mem_path;
     machine->mem = parent->mem;
-    machine->mem.device_count = 0; /* pmem and plugged memory are mapped anew */
+    machine->mem.device_count = 0; /* devices add what is theirs again */
     return lock_file(machine, parent, e);
 }
 

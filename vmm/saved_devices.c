@@ -685,8 +685,10 @@ static int read_entropy(struct devices *devices, struct state_reader *r, struct 
     return rc ? rc : devices_set_entropy(devices, &config, e);
 }
 
-static int read_hotplug(struct devices *devices, struct state_reader *r, struct err *e)
+static int read_hotplug(struct devices *devices, const struct saved_overrides *overrides,
+                        struct state_reader *r, struct err *e)
 {
+    const struct devices *parent = overrides->forked_from;
     struct saved_hotplug saved = {0};
     int rc = state_read(r, &saved_hotplug_desc, 0, &saved, e);
     const struct hotplug_config config = {
@@ -695,7 +697,11 @@ static int read_hotplug(struct devices *devices, struct state_reader *r, struct 
         .slot_size_mib = saved.slot_size_mib,
     };
 
-    return rc ? rc : devices_set_hotplug(devices, &config, e);
+    if (rc == 0)
+        rc = devices_set_hotplug(devices, &config, e);
+    if (rc == 0 && parent && parent->hotplug)
+        hotplug_inherit(devices->hotplug, parent->hotplug);
+    return rc;
 }
 
 /* `on` says which interfaces lead to it. */
@@ -754,7 +760,7 @@ int saved_devices_read(struct devices *devices, const struct saved_overrides *ov
     if (rc == 0 && counts.entropy)
         rc = read_entropy(devices, r, e);
     if (rc == 0 && counts.hotplug)
-        rc = read_hotplug(devices, r, e);
+        rc = read_hotplug(devices, overrides, r, e);
     if (rc == 0 && counts.mmds)
         rc = read_mmds(devices, overrides->mmds, on_mmds, r, e);
     return rc;

@@ -37,7 +37,7 @@ struct saved_overrides {
     const struct mmds_service *mmds; /* who answers for the metadata service */
     const char *state_path; /* beside which the drives' layers are; NULL = they are named whole */
     /* In a forked process: the devices of the one that it was forked from, whose drives' overlays
-     * are taken over; NULL = none. */
+     * and plugged memory are taken over; NULL = none. */
     struct devices *forked_from;
 };
 

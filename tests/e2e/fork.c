@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Live fork: a running guest goes on in further processes, and none of them sees another. */
 #include "tests/e2e/bare.h"
+#include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/guest_socket.h"
+#include "tests/e2e/linux.h"
 #include "tests/e2e/pace.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
+#include "tests/support/tap.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,4 +277,102 @@ E2E(a_fork_is_refused_before_the_start, HOST)
     vm_refused(vm, "PUT", "/snapshot/fork", "not supported before starting the microVM",
                "{\"children\":[%s]}", child_body("a", ""));
     CHECK(access(twin_file("a", "sock"), F_OK) != 0);
+}
+
+/* ---- Linux ----------------------------------------------------------------------------------- */
+
+#define AGENT_PORT 6010
+#define HOST_IP    "172.30.9.1"
+#define OTHER_IP   "172.30.10.1"
+
+/* A guest with an interface, a socket device and a disk whose writes stay in memory. */
+static struct vm *networked(const char *disk, unsigned vcpus)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/network-interfaces/eth0", "{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\"}");
+    vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"%s\"}", e2e_path("v.sock"));
+    linux_drive(vm, "d", disk, ",\"overlay\":{\"type\":\"Memory\"}");
+    linux_machine(vm, vcpus, 192);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "");
+    ask(vm, "agent %d unseeded", AGENT_PORT);
+    ask(vm, "link eth0 172.30.9.2 255.255.255.0");
+    return vm;
+}
+
+/* Further members for a child of such a guest. */
+static char *own_names(const char *tap, const char *name)
+{
+    return text_format(",\"network_overrides\":[{\"iface_id\":\"eth0\",\"host_dev_name\":\"%s\"}],"
+                       "\"vsock_override\":{\"uds_path\":\"%s\"}",
+                       tap, twin_file(name, "vsock"));
+}
+
+/* A command that must succeed in the guest at the other end. */
+static const char *tell(int fd, const char *command)
+{
+    const char *answer = guest_ask(fd, command);
+    if (!strstr(answer, "OK\n"))
+        FAIL("%s: %s", command, answer);
+    return answer;
+}
+
+static void make_taps(void)
+{
+    int rc = unshare(CLONE_NEWNET) ? -errno : tap_make("tap0", HOST_IP);
+    if (rc == 0)
+        rc = tap_make("tap1", OTHER_IP);
+    if (rc)
+        e2e_skip("no tap can be made here: %s", strerror(-rc));
+}
+
+E2E(a_fork_of_a_linux_guest_has_its_own_network_vsock_and_disk, LINUX | SANITIZER)
+{
+    make_taps();
+    const char *disk = disk_new("disk", 8);
+    struct vm *vm = networked(disk, 1);
+    int parent = guest_connect("v.sock", AGENT_PORT);
+    tell(parent, "write vda 2048 1");
+    tell(parent, "mapwrite /tmp/common 4096 7");
+    CHECK_INT(number_of(tell(parent, "ping " HOST_IP " 3 100"), "answered"), 3);
+
+    fork_one(vm, "a", own_names("tap1", "a"));
+    int child = guest_connect("a.vsock", AGENT_PORT);
+    tell(child, "verify vda 2048 1");
+    tell(child, "mapverify /tmp/common 4096 7");
+    tell(child, "write vda 2048 2");
+    tell(child, "mapwrite /tmp/common 4096 8");
+    tell(child, "link eth0 172.30.10.2 255.255.255.0");
+    CHECK_INT(number_of(tell(child, "ping " OTHER_IP " 3 100"), "answered"), 3);
+
+    /* The connection that the parent had goes on, and nothing of the child shows. */
+    tell(parent, "verify vda 2048 1");
+    tell(parent, "mapverify /tmp/common 4096 7");
+    tell(parent, "write vda 2048 3");
+    CHECK_INT(number_of(tell(parent, "ping " HOST_IP " 3 100"), "answered"), 3);
+    monitor_end(&vm->monitor);
+    tell(child, "verify vda 2048 2");
+    CHECK_INT(number_of(tell(child, "ping " OTHER_IP " 3 100"), "answered"), 3);
+    CHECK(disk_is_zero(disk, 0, 2048)); /* neither wrote to it */
+}
+
+/* What a fork's guest has had under way is asked at its console, which only a monitor with standard
+ * input has. */
+E2E(forks_of_a_linux_guest_with_four_processors_under_disk_load_lose_nothing, LINUX | SLOW)
+{
+    make_taps();
+    struct vm *vm = networked(disk_new("disk", 16), 4);
+    ask(vm, "load vda on");
+    for (char name[] = "a"; *name < 'd'; ++*name) {
+        usleep(30000);
+        struct twin twin = fork_one(vm, name, own_names("tap1", name));
+        usleep(30000);
+        snap_take(twin.vm, name);
+        kill(twin.pid, SIGKILL);
+        has_ended(twin.pid);
+        struct vm *later = snap_revive(name, own_names("tap1", text_format("%s2", name)));
+        CHECK_INT(number_of(ask(later, "cpus"), "online"), 4);
+        CHECK_INT(number_of(ask(later, "load vda off"), "bad"), 0);
+        monitor_end(&later->monitor);
+    }
+    CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
 }

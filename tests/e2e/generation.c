@@ -175,21 +175,6 @@ E2E(a_kernel_with_acpi_hears_of_each_load_once_and_of_no_pause, LINUX)
     }
 }
 
-/* What the guest's agent answers to a line, up to OK or ERR. */
-static const char *agent(int fd, const char *line)
-{
-    struct text answer = {0};
-    char byte;
-
-    dprintf(fd, "%s\n", line);
-    while (read(fd, &byte, 1) == 1) {
-        text_append(&answer, &byte, 1);
-        if (byte == '\n' && (text_contains(&answer, "OK\n") || text_contains(&answer, "ERR ")))
-            return text_str(&answer);
-    }
-    FAIL("the agent hung up on \"%s\" after: %s", line, text_str(&answer));
-}
-
 #define AGENT_PORT 6010
 #define DRAW       "random 32 /dev/urandom"
 
@@ -200,11 +185,11 @@ static const char *seed_and_draw(const char *socket, char digit)
     char seed[65] = "";
 
     memset(seed, digit, sizeof(seed) - 1);
-    CHECK_HAS(agent(fd, DRAW), "ERR no work before a seed");
-    CHECK_HAS(agent(fd, "SEED 00"), "ERR a seed is 32 to 256 bytes");
-    CHECK_HAS(agent(fd, DRAW), "ERR no work before a seed");
-    CHECK(!strcmp(agent(fd, text_format("SEED %s", seed)), "OK\n"));
-    const char *random = agent(fd, DRAW);
+    CHECK_HAS(guest_ask(fd, DRAW), "ERR no work before a seed");
+    CHECK_HAS(guest_ask(fd, "SEED 00"), "ERR a seed is 32 to 256 bytes");
+    CHECK_HAS(guest_ask(fd, DRAW), "ERR no work before a seed");
+    CHECK(!strcmp(guest_ask(fd, text_format("SEED %s", seed)), "OK\n"));
+    const char *random = guest_ask(fd, DRAW);
     CHECK_INT(strspn(random, "0123456789abcdef"), 64);
     close(fd);
     return random;
@@ -218,14 +203,14 @@ E2E(an_agent_without_acpi_takes_no_work_before_a_seed_of_this_clone, LINUX | SAN
     ask(vm, "agent %d", AGENT_PORT);
     const char *parents = seed_and_draw("v.sock", '0');
     int seeded = guest_connect("v.sock", AGENT_PORT); /* whose connection no clone inherits */
-    CHECK(!strcmp(agent(seeded, text_format("SEED %064d", 0)), "OK\n"));
+    CHECK(!strcmp(guest_ask(seeded, text_format("SEED %064d", 0)), "OK\n"));
     snap_take(vm, "s");
     snap_revive("s", text_format(",\"vsock_override\":{\"uds_path\":\"%s\"}", e2e_path("one")));
     snap_revive("s", text_format(",\"vsock_override\":{\"uds_path\":\"%s\"}", e2e_path("other")));
     const char *one = seed_and_draw("one", '1'), *other = seed_and_draw("other", '2');
     CHECK(strcmp(one, other) != 0 && strcmp(one, parents) != 0);
     snap_resume(vm);
-    CHECK_HAS(agent(seeded, DRAW), "OK\n");
+    CHECK_HAS(guest_ask(seeded, DRAW), "OK\n");
 }
 
 /* A forked child's part of the request: its files are NAME.sock, NAME.console ... */
@@ -245,7 +230,7 @@ static unsigned reseeds_over(const char *socket)
     unsigned count = 0;
 
     for (int i = 0; i < 200 && count == 0; i++, usleep(10000))
-        count = (unsigned)number_of(agent(fd, "dmesg " RESEEDED), "count");
+        count = (unsigned)number_of(guest_ask(fd, "dmesg " RESEEDED), "count");
     close(fd);
     return count;
 }
@@ -261,8 +246,8 @@ E2E(two_forks_of_a_kernel_with_acpi_draw_different_random_numbers, LINUX | SANIT
                     text_format("{\"children\":[%s,%s]}", child("one"), child("other")));
     CHECK_INT(reseeds_over("one.vsock"), 1);
     CHECK_INT(reseeds_over("other.vsock"), 1);
-    const char *one = agent(guest_connect("one.vsock", AGENT_PORT), DRAW);
-    const char *other = agent(guest_connect("other.vsock", AGENT_PORT), DRAW);
+    const char *one = guest_ask(guest_connect("one.vsock", AGENT_PORT), DRAW);
+    const char *other = guest_ask(guest_connect("other.vsock", AGENT_PORT), DRAW);
     const char *parents = ask(vm, DRAW);
     CHECK(strncmp(one, other, 64) != 0 && strncmp(one, parents, 64) != 0);
     CHECK_INT(number_of(ask(vm, "dmesg " RESEEDED), "count"), 0);

@@ -3,6 +3,7 @@
 #include "tests/e2e/guest_socket.h"
 
 #include "tests/e2e/e2e.h"
+#include "tests/support/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,4 +48,18 @@ int guest_connect(const char *name, unsigned port)
     if (fd < 0)
         FAIL("the guest refused a connection to port %u", port);
     return fd;
+}
+
+const char *guest_ask(int fd, const char *line)
+{
+    struct text answer = {0};
+    char byte;
+
+    dprintf(fd, "%s\n", line);
+    while (read(fd, &byte, 1) == 1) {
+        text_append(&answer, &byte, 1);
+        if (byte == '\n' && (text_contains(&answer, "OK\n") || text_contains(&answer, "ERR ")))
+            return text_str(&answer);
+    }
+    FAIL("the agent hung up on \"%s\" after: %s", line, text_str(&answer));
 }

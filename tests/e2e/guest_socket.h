@@ -15,4 +15,7 @@ int guest_try_connect(const char *name, unsigned port);
 /* The same; one that is refused ends the test. */
 int guest_connect(const char *name, unsigned port);
 
+/* What test-init's agent at the other end (guest/README.md) answers to a line, up to OK or ERR. */
+const char *guest_ask(int fd, const char *line);
+
 #endif

@@ -5,11 +5,13 @@
  */
 #include "tests/e2e/disk_file.h"
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/guest_socket.h"
 #include "tests/e2e/hostile.h"
 #include "tests/e2e/linux.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 #include "tests/support/vhost_server.h"
 
 #include <stdlib.h>
@@ -348,4 +350,31 @@ static void add_victim(struct vm *vm)
 E2E(a_hostile_driver_of_memory_that_can_be_plugged_harms_nobody_else, TINY | SANITIZER | SLOW)
 {
     hostile_driver(add_victim, 1, 0, 20);
+}
+
+E2E(plugged_memory_is_a_forks_own_and_can_be_unplugged_there, LINUX | SLOW)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    vm_put(vm, "/vsock", "{\"guest_cid\":3,\"uds_path\":\"%s\"}", e2e_path("v.sock"));
+    linux_machine(vm, 1, RAM_MIB);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    ask(vm, "agent 6010 unseeded");
+    resize(vm, 512);
+    ask(vm, "mapwrite /tmp/pattern 32768 5");
+    vm_put_answered(vm, "/snapshot/fork",
+                    text_format("{\"children\":[{\"api_sock\":\"%s\",\"log_path\":\"%s\","
+                                "\"vsock_override\":{\"uds_path\":\"%s\"}}]}",
+                                e2e_path("a.sock"), e2e_path("a.log"), e2e_path("a.vsock")));
+    struct vm *child = vm_adopt(e2e_path("a.sock"));
+    int fd = guest_connect("a.vsock", 6010);
+    CHECK_INT(status_of(child, "plugged_size_mib"), 512);
+    CHECK_HAS(guest_ask(fd, "mapverify /tmp/pattern 32768 5"), "OK");
+    CHECK_HAS(guest_ask(fd, "mapwrite /tmp/pattern 32768 6"), "OK");
+    ask(vm, "mapverify /tmp/pattern 32768 5");
+    CHECK_HAS(guest_ask(fd, "mapwrite /tmp/pattern 1024 6"), "OK");
+    resize(child, 256);
+    CHECK_HAS(guest_ask(fd, "mapverify /tmp/pattern 1024 6"), "OK");
+    CHECK_INT(status_of(vm, "plugged_size_mib"), 512);
+    ask(vm, "mapverify /tmp/pattern 32768 5");
 }

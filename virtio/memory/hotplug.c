@@ -106,8 +106,10 @@ struct hotplug {
     struct hotplug_config config;
     struct hotplug_memory memory;
     struct job job;
-    bool busy;            /* the job goes on in a later turn; no other is begun */
-    struct deferred work; /* that turn */
+    bool busy;                   /* the job goes on in a later turn; no other is begun */
+    struct deferred work;        /* that turn */
+    struct mem_region inherited; /* what the memory was in the process we were forked from; hva NULL
+                                    = we were not */
 };
 
 static struct hotplug *to_hotplug(struct virtio_dev *dev)
@@ -527,6 +529,23 @@ static enum mem_backing backing_of(const struct mem *mem)
     return mem->region[0].backing == MEM_FILE_COPY ? MEM_FILE_COPY : MEM_ANONYMOUS;
 }
 
+static bool is_inherited(const struct hotplug *hotplug)
+{
+    return hotplug->inherited.hva != NULL;
+}
+
+void hotplug_inherit(struct hotplug *hotplug, struct hotplug *from)
+{
+    const struct mem *mem = from->dev.env.mem;
+
+    hotplug->memory = from->memory;
+    from->memory = (struct hotplug_memory){.fd = -1};
+    for (unsigned i = 0; i < mem->device_count; i++) {
+        if (mem->device[i].gpa.v == from->s.addr)
+            hotplug->inherited = mem->device[i];
+    }
+}
+
 int hotplug_map(struct hotplug *hotplug, struct err *e)
 {
     struct mem *mem = hotplug->dev.env.mem;
@@ -536,15 +555,19 @@ int hotplug_map(struct hotplug *hotplug, struct err *e)
         .backing = backing_of(mem),
         .plugged = hotplug->s.plugged,
         .block_shift = (unsigned)__builtin_ctzll(hotplug->s.block_size),
+        .dirty = hotplug->inherited.dirty,
+        .taken = hotplug->inherited.taken,
+        .gone = hotplug->inherited.gone,
     };
-    int rc;
+    int rc = 0;
 
     if (block_count(hotplug) > BLOCKS_MAX)
         return err_set(e, -ENOSPC,
                        "Of blocks of %u MiB there can be %u, %u GiB: choose larger ones.",
                        hotplug->config.block_size_mib, BLOCKS_MAX,
                        (unsigned)(BLOCKS_MAX * hotplug->s.block_size / GIB));
-    rc = hotplug_memory_reserve(&hotplug->memory, region.size, mem, e);
+    if (!is_inherited(hotplug))
+        rc = hotplug_memory_reserve(&hotplug->memory, region.size, mem, e);
     if (rc)
         return rc;
     region.hva = hotplug->memory.hva;
@@ -593,6 +616,8 @@ int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err
         return err_set(e, -EINVAL,
                        "The saved memory that can be plugged is in a state that it "
                        "cannot have.");
+    if (is_inherited(hotplug)) /* all of it is there */
+        return 0;
     if (hotplug->s.plugged_size > 0 && fd < 0)
         return err_set(e, -EINVAL,
                        "The snapshot has plugged memory, which can only be loaded from a memory "

@@ -38,11 +38,15 @@ int hotplug_create(struct hotplug **out, const struct virtio_env *env,
 int hotplug_map(struct hotplug *hotplug, struct err *e) __must_check;
 void hotplug_unmap(struct hotplug *hotplug);
 
+/* In a forked process, before hotplug_map: takes over the memory, at its addresses, of the same
+ * device in the process that it was forked from, which is left without any. */
+void hotplug_inherit(struct hotplug *hotplug, struct hotplug *from);
+
 /*
  * Between hotplug_map and the restore of any device, once the saved struct has been loaded: the
  * blocks that it says are plugged become copies of the file `fd` (borrowed), in which the region
- * begins at `offset`; fd -1 = no file has it. -EINVAL when a device cannot have such a struct, or
- * has blocks of which there is no file; -errno of mmap.
+ * begins at `offset`; fd -1 = no file has it. Memory that was inherited is only checked. -EINVAL
+ * when a device cannot have such a struct, or has blocks of which there is no file; -errno of mmap.
  */
 int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err *e) __must_check;
 

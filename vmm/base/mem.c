@@ -353,7 +353,8 @@ int mem_add_region(struct mem *mem, const struct mem_region *region, struct err 
         return err_set(e, -ENOSPC, "There is no room in the guest's address space: %s",
                        err_os(-ENOSPC));
     *new = *region;
-    if (region->plugged && make_bitmaps_of(new, mem->track_dirty) < 0)
+    if (region->plugged && !region->dirty && !region->gone &&
+        make_bitmaps_of(new, mem->track_dirty) < 0)
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
     mem->device_count++;
     return 0;

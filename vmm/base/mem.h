@@ -179,8 +179,8 @@ gpa_t mem_device_base(const struct mem *mem, uint64_t alignment);
 
 /*
  * Adds a device's region, before the VM is made; the mapping behind it stays the device's. Memory
- * that can be plugged (`plugged` is set) gets the bitmaps that RAM has; a file needs none,
- * it is its own copy. -ENOSPC without room, or where it would end beyond any physical address;
+ * that can be plugged (`plugged` is set) gets the bitmaps that RAM has, unless it comes with its own;
+ * a file needs none, it is its own copy. -ENOSPC without room, or where it would end beyond any physical address;
  * -ENOMEM.
  */
 int mem_add_region(struct mem *mem, const struct mem_region *region, struct err *e) __must_check;
