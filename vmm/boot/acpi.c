@@ -174,6 +174,12 @@ static uint64_t finish(struct tables *t)
     return gpa;
 }
 
+static void name_text(struct aml *aml, const char *name, const char *text)
+{
+    aml_name(aml, name);
+    aml_string(aml, text);
+}
+
 /* LNRO0005 is virtio-mmio. _UID counts them; _CCA: its accesses to memory are coherent. */
 static void describe_virtio(struct aml *aml, unsigned index, const struct boot_device *device)
 {
@@ -184,8 +190,7 @@ static void describe_virtio(struct aml *aml, unsigned index, const struct boot_d
     BUG_ON(index > 999);
     snprintf(name, sizeof(name), "V%03u", index % 1000);
     mark = aml_device(aml, name);
-    aml_name(aml, "_HID");
-    aml_string(aml, "LNRO0005");
+    name_text(aml, "_HID", "LNRO0005");
     aml_name(aml, "_UID");
     aml_integer(aml, index);
     aml_name(aml, "_CCA");
@@ -207,8 +212,7 @@ static void describe_serial(struct aml *aml)
     aml_eisa_id(aml, "PNP0501");
     aml_name(aml, "_UID");
     aml_integer(aml, 0);
-    aml_name(aml, "_DDN");
-    aml_string(aml, "COM1");
+    name_text(aml, "_DDN", "COM1");
     aml_name(aml, "_CRS");
     aml_use_ports(&use, LAYOUT_PORT_SERIAL, 8);
     aml_use_interrupt(&use, LAYOUT_IRQ_SERIAL);
@@ -240,15 +244,13 @@ static void describe_vmgenid(struct aml *aml)
 {
     size_t mark = aml_device(aml, "VGEN"), package;
 
-    aml_name(aml, "_HID");
-    aml_string(aml, "MFLY0001");
+    name_text(aml, "_HID", "MFLY0001");
     aml_name(aml, "_CID");
     package = aml_package(aml, 2);
     aml_string(aml, "VM_Gen_Counter");
     aml_string(aml, "VMGENCTR");
     aml_end(aml, package);
-    aml_name(aml, "_DDN");
-    aml_string(aml, "VM_Gen_Counter");
+    name_text(aml, "_DDN", "VM_Gen_Counter");
     aml_name(aml, "ADDR");
     package = aml_package(aml, 2);
     aml_integer(aml, LAYOUT_VMGENID);
@@ -262,12 +264,9 @@ static void describe_vmclock(struct aml *aml)
     struct aml_resources use = {0};
     size_t mark = aml_device(aml, "VCLK");
 
-    aml_name(aml, "_HID");
-    aml_string(aml, "AMZNC10C");
-    aml_name(aml, "_CID");
-    aml_string(aml, "VMCLOCK");
-    aml_name(aml, "_DDN");
-    aml_string(aml, "VMCLOCK");
+    name_text(aml, "_HID", "AMZNC10C");
+    name_text(aml, "_CID", "VMCLOCK");
+    name_text(aml, "_DDN", "VMCLOCK");
     aml_name(aml, "_CRS");
     aml_use_memory(&use, LAYOUT_VMCLOCK, LAYOUT_VMCLOCK_SIZE);
     aml_resources(aml, &use);
@@ -289,8 +288,7 @@ static void describe_events(struct aml *aml)
     struct aml_resources use = {0};
     size_t mark = aml_device(aml, "GED_"), method;
 
-    aml_name(aml, "_HID");
-    aml_string(aml, "ACPI0013");
+    name_text(aml, "_HID", "ACPI0013");
     aml_name(aml, "_UID");
     aml_integer(aml, 0);
     aml_name(aml, "_CRS");
