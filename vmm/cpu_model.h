@@ -42,15 +42,15 @@ int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
  * the guest would fault at its first access. */
 int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err *e) __must_check;
 
-/* The table of vCPU `index`. */
-void cpu_model_cpuid(const struct cpu_model *model, unsigned index, struct cpuid_table *table);
-
-/* Gives it to vCPU `index`: its table alone; or table, the template's MSRs and the boot MSRs, where
- * a vCPU that has the table `given` already (NULL = none) is not given the same again. */
+/* Gives it to vCPU `index`: its table alone (KVM_SET_CPUID2), or that, the template's MSRs and the
+ * boot MSRs. */
 int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index,
                          struct err *e) __must_check;
 int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
-                    const struct cpuid_table *given, struct err *e) __must_check;
+                    struct err *e) __must_check;
+
+/* What a vCPU says that it has been given. */
+int cpu_model_read_back(int vcpu_fd, struct cpuid_table *table, struct err *e) __must_check;
 
 /* The rate of the vCPU's time stamp counter in kHz; 0 if KVM does not say. */
 uint32_t cpu_model_tsc_khz(int vcpu_fd);

@@ -93,41 +93,36 @@ int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err 
                    (unsigned long long)((UINT64_C(1) << bits) / GIB));
 }
 
-void cpu_model_cpuid(const struct cpu_model *model, unsigned index, struct cpuid_table *table)
-{
-    memcpy(table, &model->cpuid, table_size(&model->cpuid));
-    cpuid_describe_vcpu(table, &model->machine, index);
-}
-
-static int give(const struct cpuid_table *table, int vcpu_fd, unsigned index, struct err *e)
-{
-    int code = ioctl(vcpu_fd, KVM_SET_CPUID2, table) ? -errno : 0;
-
-    return code
-               ? err_set(e, code, "KVM refuses the CPUID table of vCPU %u: %s", index, err_os(code))
-               : 0;
-}
-
 int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
     struct cpuid_table table;
 
-    cpu_model_cpuid(model, index, &table);
-    return give(&table, vcpu_fd, index, e);
+    memcpy(&table, &model->cpuid, table_size(&model->cpuid));
+    cpuid_describe_vcpu(&table, &model->machine, index);
+    if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table)) {
+        int code = -errno;
+        return err_set(e, code, "KVM refuses the CPUID table of vCPU %u: %s", index, err_os(code));
+    }
+    return 0;
 }
 
-int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
-                    const struct cpuid_table *given, struct err *e)
+int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
-    struct cpuid_table table;
-    int ret = 0;
+    int ret = cpu_model_give_cpuid(model, vcpu_fd, index, e);
 
-    cpu_model_cpuid(model, index, &table);
-    if (!given || memcmp(given, &table, table_size(&table)) != 0)
-        ret = give(&table, vcpu_fd, index, e);
     if (ret == 0 && model->n_msr)
         ret = msr_modify(vcpu_fd, model->msr, model->n_msr, e);
     return ret < 0 ? ret : msr_set_boot_values(vcpu_fd, e);
+}
+
+int cpu_model_read_back(int vcpu_fd, struct cpuid_table *table, struct err *e)
+{
+    table->count = CPUID_ENTRIES_MAX;
+    if (ioctl(vcpu_fd, KVM_GET_CPUID2, table)) {
+        int code = -errno;
+        return err_set(e, code, "Cannot get the CPUID table of a vCPU: %s", err_os(code));
+    }
+    return 0;
 }
 
 uint32_t cpu_model_tsc_khz(int vcpu_fd)

@@ -139,7 +139,7 @@ static int create_empty_vcpus(struct machine *machine, struct err *e)
 static int create_vcpus(struct machine *machine, struct err *e)
 {
     struct vcpus *vcpus = &machine->vcpus;
-    const struct cpuid_table *given = machine->shell.given, *offer;
+    const struct cpuid_table *offer;
     struct cpu_model model;
     int rc = create_empty_vcpus(machine, e);
 
@@ -153,7 +153,7 @@ static int create_vcpus(struct machine *machine, struct err *e)
     if (rc)
         return rc;
     for (unsigned i = 0; i < vcpus->count && rc == 0; i++)
-        rc = cpu_model_apply(&model, vcpus->vcpu[i].fd, i, i == 0 ? given : NULL, e);
+        rc = cpu_model_apply(&model, vcpus->vcpu[i].fd, i, e);
     timeline_stamp(TIMELINE_VM);
     return rc;
 }

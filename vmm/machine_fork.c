@@ -314,6 +314,7 @@ static int take_over(struct machine *machine, const struct machine *parent, stru
 {
     machine->options.boot_timer = parent->options.boot_timer;
     machine->cpu_template = parent->cpu_template;
+    shell_inherit(&machine->shell, &parent->shell);
     machine->mem_path = parent->mem_path;
     machine->mem = parent->mem;
     machine->mem.device_count = 0; /* devices add what is theirs again */

@@ -159,6 +159,46 @@ static int load_devices(struct machine *machine, struct loading *l, struct err *
     return rc;
 }
 
+static struct vcpu_cpuid borrow(const struct cpuid_table *table)
+{
+    return (struct vcpu_cpuid){table->entry, table->count};
+}
+
+/*
+ * Whether this host has the vCPU's processor, and whether the vCPU has its table already. Some KVMs
+ * (one without hardware virtualisation beneath it) give a vCPU more than they offer, so before a
+ * guest is refused a vCPU is asked what it has been given.
+ */
+static int check_cpuid(struct machine *machine, unsigned index, const struct vcpu_state *state,
+                       bool *there, struct err *e)
+{
+    const struct cpuid_table *offer, *given = machine->shell.given;
+    int rc = 0;
+
+    *there = index == 0 && given && vcpu_state_has_cpuid(state, borrow(given));
+    if (!*there)
+        rc = shell_offer(&machine->shell, &offer, e);
+    if (*there || rc)
+        return rc;
+    rc = vcpu_state_check(state, index, borrow(offer), e);
+    if (rc != -ENOTSUP)
+        return rc;
+    rc = shell_given(&machine->shell, &given, e);
+    *there = rc == 0 && index == 0 && vcpu_state_has_cpuid(state, borrow(given));
+    return *there || rc ? rc : vcpu_state_check(state, index, borrow(given), e);
+}
+
+static int load_vcpu(struct machine *machine, unsigned index, const struct vcpu_state *state,
+                     struct err *e)
+{
+    bool has_cpuid;
+    int rc = check_cpuid(machine, index, state, &has_cpuid, e);
+
+    return rc ? rc
+              : vcpu_state_restore(state, &machine->kvm, machine->vcpus.vcpu[index].fd, index,
+                                   has_cpuid, e);
+}
+
 static int load_vcpus(struct machine *machine, struct loading *l, struct err *e)
 {
     struct vcpu_state *state = vcpu_state_create();
@@ -167,7 +207,7 @@ static int load_vcpus(struct machine *machine, struct loading *l, struct err *e)
     for (unsigned i = 0; i < machine->vcpus.count && rc == 0; i++) {
         rc = vcpu_state_read(state, i, &l->reader, e);
         if (rc == 0)
-            rc = vcpu_state_restore(state, &machine->kvm, machine->vcpus.vcpu[i].fd, i, e);
+            rc = load_vcpu(machine, i, state, e);
     }
     vcpu_state_destroy(state);
     return rc;

@@ -50,18 +50,9 @@ static int make_vcpu(struct shell *shell)
 /* Most machines of one vCPU have this processor: no template, and a snapshot of this host's. */
 static int give_cpuid(struct shell *shell)
 {
-    static const struct machine_config config = MACHINE_CONFIG_DEFAULTS;
-    struct cpu_model model;
-    int rc = cpu_model_create(&model, shell->offer, &config, NULL, NULL);
+    const struct cpuid_table *given;
 
-    if (rc == 0)
-        rc = cpu_model_give_cpuid(&model, shell->vcpus->vcpu[0].fd, 0, NULL);
-    if (rc)
-        return rc;
-    shell->given = malloc(sizeof(*shell->given));
-    if (shell->given)
-        cpu_model_cpuid(&model, 0, shell->given);
-    return shell->given ? 0 : -ENOMEM;
+    return shell_given(shell, &given, NULL);
 }
 
 static int (*const steps[])(struct shell *shell) = {
@@ -141,24 +132,64 @@ void shell_close(struct shell *shell)
 
 /* ---- what is known of the processor ---------------------------------------------------------- */
 
+static struct cpuid_table *new_table(struct err *e)
+{
+    struct cpuid_table *table = malloc(sizeof(*table));
+
+    if (!table)
+        err_set(e, -ENOMEM, "Cannot get the CPUID table that KVM supports: %s", err_os(-ENOMEM));
+    return table;
+}
+
 int shell_offer(struct shell *shell, const struct cpuid_table **offer, struct err *e)
 {
-    struct cpuid_table *table = shell->offer;
-    int rc = 0;
+    struct cpuid_table *table = shell->offer ? shell->offer : new_table(e);
+    int rc = table ? 0 : -ENOMEM;
 
-    if (!table) {
-        table = malloc(sizeof(*table));
-        rc = table ? cpu_model_query(shell->kvm, table, e)
-                   : err_set(e, -ENOMEM, "Cannot get the CPUID table that KVM supports: %s",
-                             err_os(-ENOMEM));
-        if (rc) {
-            free(table);
-            return rc;
-        }
-        shell->offer = table;
+    if (table && !shell->offer)
+        rc = cpu_model_query(shell->kvm, table, e);
+    if (rc) {
+        free(table);
+        return rc;
     }
-    *offer = table;
+    *offer = shell->offer = table;
     return 0;
+}
+
+static int give_default(struct shell *shell, int vcpu_fd, struct err *e)
+{
+    static const struct machine_config config = MACHINE_CONFIG_DEFAULTS;
+    const struct cpuid_table *offer;
+    struct cpu_model model;
+    int rc = shell_offer(shell, &offer, e);
+
+    if (rc == 0)
+        rc = cpu_model_create(&model, offer, &config, NULL, e);
+    return rc ? rc : cpu_model_give_cpuid(&model, vcpu_fd, 0, e);
+}
+
+int shell_given(struct shell *shell, const struct cpuid_table **given, struct err *e)
+{
+    struct cpuid_table *table = shell->given ? shell->given : new_table(e);
+    int fd = shell->vcpus->vcpu[0].fd, rc = table ? 0 : -ENOMEM;
+
+    if (table && !shell->given)
+        rc = give_default(shell, fd, e);
+    if (rc == 0 && !shell->given)
+        rc = cpu_model_read_back(fd, table, e);
+    if (rc) {
+        free(table);
+        return rc;
+    }
+    *given = shell->given = table;
+    return 0;
+}
+
+void shell_inherit(struct shell *shell, const struct shell *parent)
+{
+    shell->offer = parent->offer ? malloc(sizeof(*shell->offer)) : NULL;
+    if (shell->offer) /* without memory it asks again */
+        *shell->offer = *parent->offer;
 }
 
 void shell_forget_vm(struct shell *shell)

@@ -28,7 +28,7 @@ struct shell {
     unsigned next;             /* step */
     bool open;                 /* steps may follow */
     struct cpuid_table *offer; /* what KVM offers a guest; NULL = not asked yet */
-    struct cpuid_table *given; /* what the first vCPU has been given; NULL = nothing */
+    struct cpuid_table *given; /* what the first vCPU says it has been given; NULL = nothing */
 };
 
 /* `kvm` (with nothing open) and `vcpus` (with none) are the machine's, to be filled. */
@@ -45,6 +45,13 @@ void shell_close(struct shell *shell);
 
 /* What KVM offers a guest, asked for once in the life of the process. */
 int shell_offer(struct shell *shell, const struct cpuid_table **offer, struct err *e) __must_check;
+
+/* What the first vCPU says it has, once it was given the processor of a default machine: now, if it
+ * has not been. */
+int shell_given(struct shell *shell, const struct cpuid_table **given, struct err *e) __must_check;
+
+/* In a forked child: knows of the host what the parent's shell knew. */
+void shell_inherit(struct shell *shell, const struct shell *parent);
 
 /* The VM has gone, and with it what its vCPU was given. */
 void shell_forget_vm(struct shell *shell);

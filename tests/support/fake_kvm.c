@@ -213,7 +213,7 @@ static int keep_or_give_back(int fd, unsigned long request, void *arg)
     return 0;
 }
 
-/* Every feature, of a processor by nobody. */
+/* Nearly every feature, of a processor by nobody: not those of leaf 7.1 EDX. */
 static int offer_cpuid(struct counted *to)
 {
     static const uint32_t leaves[][2] = {
@@ -232,7 +232,7 @@ static int offer_cpuid(struct counted *to)
             .eax = UINT32_MAX,
             .ebx = UINT32_MAX,
             .ecx = UINT32_MAX,
-            .edx = UINT32_MAX,
+            .edx = leaves[i][1] == 1 && leaves[i][0] == 7 ? 0 : UINT32_MAX,
         };
     return 0;
 }

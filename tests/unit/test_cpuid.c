@@ -423,7 +423,7 @@ static void test_cpu_model_is_accepted_by_kvm_for_each_vcpu(void **state)
         int vcpu = ioctl(vm, KVM_CREATE_VCPU, (unsigned long)i);
 
         assert_true(vcpu >= 0);
-        assert_int_equal(cpu_model_apply(&model, vcpu, i, NULL, &e), 0);
+        assert_int_equal(cpu_model_apply(&model, vcpu, i, &e), 0);
         seen.count = CPUID_ENTRIES_MAX;
         assert_int_equal(ioctl(vcpu, KVM_GET_CPUID2, &seen), 0);
         assert_int_equal(cpuid_find(&seen, 1, 0)->ebx >> 24, i);
@@ -463,7 +463,7 @@ static void test_cpu_model_template_msr_that_kvm_lacks_is_named(void **state)
         if (ignored == 'Y')
             skip();
     }
-    assert_int_equal(cpu_model_apply(&model, vcpu, 0, NULL, &e), -EINVAL);
+    assert_int_equal(cpu_model_apply(&model, vcpu, 0, &e), -EINVAL);
     assert_non_null(strstr(e.text, "Register Address: deadbee"));
     close(vcpu);
     close(vm);

@@ -556,6 +556,16 @@ static void test_load_of_vcpu_with_too_much_is_refused(void **state)
     expect_refused(&file, "Cannot restore the XSAVE area of vCPU 0");
 }
 
+static void test_load_of_vcpu_with_a_feature_that_is_not_here_names_it(void **state)
+{
+    const struct kvm_cpuid_entry2 entry = {.function = 7, .index = 1, .edx = 1u << 4};
+    struct file file = newest();
+
+    (void)state;
+    put_bytes(&file, "vcpu-cpuid", 1, &entry, sizeof(entry));
+    expect_refused(&file, "features that KVM does not offer on this host: avx_vnni_int8.");
+}
+
 static void test_load_says_what_kvm_refuses(void **state)
 {
     struct file file = newest();
@@ -601,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_load_of_any_number_at_its_limits_is_refused_or_sound),
         cmocka_unit_test(test_load_of_hostile_text_is_refused),
         cmocka_unit_test(test_load_of_vcpu_with_too_much_is_refused),
+        cmocka_unit_test(test_load_of_vcpu_with_a_feature_that_is_not_here_names_it),
         cmocka_unit_test(test_load_says_what_kvm_refuses),
         cmocka_unit_test(test_load_of_memory_file_of_another_size_is_refused),
     };

@@ -100,7 +100,7 @@ static void boot(struct fixture *f)
     check(cpu_model_create(&model, &offer, &config, NULL, &e), &e);
     entry_write(&mem, BOOT_LINUX64, ENTRY, &entry);
     for (unsigned i = 0; i < VCPUS; i++) {
-        check(cpu_model_apply(&model, f->vcpus.vcpu[i].fd, i, NULL, &e), &e);
+        check(cpu_model_apply(&model, f->vcpus.vcpu[i].fd, i, &e), &e);
         check(vcpu_set_boot_state(&f->vcpus.vcpu[i], &entry, &e), &e);
     }
 }
@@ -158,7 +158,7 @@ static void restore(const struct whole *s, const struct fixture *f)
     struct err e = {0};
 
     for (unsigned i = 0; i < VCPUS; i++)
-        check(vcpu_state_restore(s->vcpu[i], &f->kvm, f->vcpus.vcpu[i].fd, i, &e), &e);
+        check(vcpu_state_restore(s->vcpu[i], &f->kvm, f->vcpus.vcpu[i].fd, i, false, &e), &e);
     check(vm_state_restore(&s->vm, &f->kvm, false, &e), &e);
 }
 
@@ -425,7 +425,7 @@ static int restore_one(struct vcpu_state *s, struct err *e)
     int rc;
 
     open_vm(&f);
-    rc = vcpu_state_restore(s, &f.kvm, f.vcpus.vcpu[0].fd, 0, e);
+    rc = vcpu_state_restore(s, &f.kvm, f.vcpus.vcpu[0].fd, 0, false, e);
     close_vm(&f);
     return rc;
 }

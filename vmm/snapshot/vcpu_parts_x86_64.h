@@ -54,6 +54,7 @@ struct vcpu_call {
     const struct kvm *kvm;
     int vcpu_fd;
     unsigned index;
+    bool has_cpuid; /* the vCPU has its table already */
     struct err *err;
     bool explained; /* *err has the sentence already */
 };

@@ -55,6 +55,8 @@ static int save_cpuid(struct vcpu_call *call, struct vcpu_state *s)
 
 static int restore_cpuid(struct vcpu_call *call, const struct vcpu_state *s)
 {
+    if (call->has_cpuid)
+        return 0;
     return ioctl(call->vcpu_fd, KVM_SET_CPUID2, &s->cpuid) ? -errno : 0;
 }
 
@@ -160,9 +162,10 @@ int vcpu_state_save(struct vcpu_state *state, const struct kvm *kvm, int vcpu_fd
 }
 
 int vcpu_state_restore(const struct vcpu_state *state, const struct kvm *kvm, int vcpu_fd,
-                       unsigned index, struct err *e)
+                       unsigned index, bool has_cpuid, struct err *e)
 {
-    struct vcpu_call call = {.kvm = kvm, .vcpu_fd = vcpu_fd, .index = index, .err = e};
+    struct vcpu_call call = {
+        .kvm = kvm, .vcpu_fd = vcpu_fd, .index = index, .has_cpuid = has_cpuid, .err = e};
 
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         const struct part *part = &parts[i];
