@@ -367,16 +367,21 @@ bool metrics_have_file(void)
     return file >= 0;
 }
 
-int metrics_inherit(const char *path, const char *id, struct err *e)
+void metrics_forget(void)
 {
+    const char *id = state.id;
     char *properties = state.properties;
 
     file = -1;
-    if (!state.id)
-        id = NULL;
     memset(&metrics, 0, sizeof(metrics));
     memset(&state, 0, sizeof(state));
-    return path ? metrics_open(path, id, properties, e) : 0;
+    state.id = id;
+    state.properties = properties;
+}
+
+int metrics_inherit(const char *path, const char *id, struct err *e)
+{
+    return metrics_open(path, state.id ? id : NULL, state.properties, e);
 }
 
 void metrics_start(struct loop *loop, struct machine *machine)

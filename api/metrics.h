@@ -24,11 +24,12 @@ int metrics_open(const char *path, const char *id, const char *properties,
 /* Whether there is a file. */
 bool metrics_have_file(void);
 
-/*
- * In a forked child, whose parent's file is closed or is no business of it: every counter begins at
- * 0, and lines go to `path` (NULL = nowhere), with the parent's properties, and with `id` if it had
- * its own in them. No machine is known. The errors of metrics_open.
- */
+/* In a forked child: the file is the parent's and is not written to again; every counter begins at
+ * 0, and no machine is known. */
+void metrics_forget(void);
+
+/* After that: lines go to `path`, with the parent's properties, and with `id` if it had its own in
+ * them. The errors of metrics_open. */
 int metrics_inherit(const char *path, const char *id, struct err *e) __must_check;
 
 /* The machine runs: its devices have groups of their own from now on. Writes the first line and

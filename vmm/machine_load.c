@@ -17,12 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/stat.h>
+
 /* ---- what the machine is ------------------------------------------------------------ */
 
 /* A load under way. */
 struct loading {
     const struct machine_load *load;
     char *state_path; /* links resolved; NULL = no file */
+    struct stat mem;  /* the memory file before the state was looked for; zeroes = none */
     struct state_reader reader;
     struct mem_map map;
     int64_t shift_ns; /* from the clock of the save to ours */
@@ -258,6 +261,19 @@ static int explain_device(struct err *e)
                          "restoring MMIO devices: ");
 }
 
+/* A process that writes a snapshot gives its two files their names one after the other: the memory
+ * must still be the one that the state was found for. */
+static int check_same_mem(const struct machine *machine, const struct loading *l, struct err *e)
+{
+    struct stat st;
+
+    if (l->load->backend != MEM_BACKEND_FILE || fstat(machine->mem.fd, &st) ||
+        (st.st_dev == l->mem.st_dev && st.st_ino == l->mem.st_ino))
+        return 0;
+    return err_set(e, -ESTALE, "%s was replaced while the snapshot was being loaded: try again.",
+                   l->load->files.mem_path);
+}
+
 /* The file is in `bytes`. */
 static int load_from(struct machine *machine, struct loading *l, const void *bytes, size_t len,
                      struct err *e)
@@ -273,6 +289,8 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
         return err_prefix(e, "Failed to get snapshot state from file: ");
     if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map,
                     machine->options.lost, e))
+        return err_prefix(e, "Failed to load guest memory: ");
+    if (check_same_mem(machine, l, e))
         return err_prefix(e, "Failed to load guest memory: ");
     if (saved_devices_read(&machine->devices, &overrides, &l->reader, e))
         return explain_device(e);
@@ -316,6 +334,7 @@ int machine_load(struct machine *machine, const struct machine_load *load, struc
     if (machine->state != MACHINE_NOT_STARTED)
         return err_set(e, -EALREADY, "The machine has been started already.");
     timeline_stamp(TIMELINE_CONFIG);
+    (void)stat(load->files.mem_path, &l.mem);
     found = state_path_of(load);
     rc = whole_file_read(found ? found : given, &bytes, &len, e);
     l.state_path = rc ? NULL : realpath(found ? found : given, NULL);

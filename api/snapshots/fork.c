@@ -252,7 +252,7 @@ static int renew_process(struct api *api, const struct fork_child_body *child, s
     log_set_id(api->id);
     if (log_set_path(child->log_path, e))
         return err_prefix(e, "log_path %s: ", child->log_path);
-    if (metrics_inherit(child->metrics_path, api->id, e))
+    if (child->metrics_path && metrics_inherit(child->metrics_path, api->id, e))
         return err_prefix(e, "metrics_path %s: ", child->metrics_path);
     return 0;
 }
@@ -329,6 +329,8 @@ static void become(void *owner, unsigned index, const struct inheritance *of)
     static struct err e;
 
     timeline_restart();
+    metrics_forget(); /* before its descriptor is somebody else's: a signal would have them written
+                       */
     fork_let_go(of, forking->listener[index]);
     if (make_monitor(forking, index, of, &server, &e)) {
         child_say(of->self, &e);

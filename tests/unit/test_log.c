@@ -351,6 +351,37 @@ static void test_log_path_that_cannot_be_opened_leaves_log_where_it_was(void **s
     free(missing);
 }
 
+/* Which of our descriptors is open on the file; -1 = none. */
+static int descriptor_of(const char *path)
+{
+    struct stat wanted, st;
+
+    assert_int_equal(stat(path, &wanted), 0);
+    for (int fd = 3; fd < 64; fd++) {
+        if (fstat(fd, &st) == 0 && st.st_ino == wanted.st_ino && st.st_dev == wanted.st_dev)
+            return fd;
+    }
+    return -1;
+}
+
+static void test_log_path_that_is_forgotten_is_neither_written_to_nor_closed(void **state)
+{
+    struct fixture *f = *state;
+    char *other = text_format("%s/other", f->dir);
+    int fd = descriptor_of(f->path);
+
+    assert_true(log_has_path());
+    log_forget_path();
+    assert_false(log_has_path());
+    assert_int_equal(log_set_path(other, NULL), 0);
+    assert_true(log_has_path());
+    log_info("elsewhere");
+    assert_string_equal(logged(f), "");
+    assert_int_equal(descriptor_of(f->path), fd);
+    close(fd);
+    free(other);
+}
+
 static void test_log_into_fifo_reaches_its_reader(void **state)
 {
     struct fixture *f = *state;
@@ -502,6 +533,7 @@ int main(void)
         LOG_TEST(test_log_api_lines_are_never_limited),
         LOG_TEST(test_log_file_is_appended_to),
         LOG_TEST(test_log_path_that_cannot_be_opened_leaves_log_where_it_was),
+        LOG_TEST(test_log_path_that_is_forgotten_is_neither_written_to_nor_closed),
         LOG_TEST(test_log_into_fifo_reaches_its_reader),
         LOG_TEST(test_log_into_full_fifo_drops_whole_lines_and_counts_them),
         LOG_TEST(test_log_to_full_standard_output_drops_instead_of_waiting),

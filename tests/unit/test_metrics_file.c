@@ -105,6 +105,29 @@ static void test_metrics_file_counters_are_increases_and_gauges_stay(void **stat
     assert_null(line_of_file(2));
 }
 
+static void test_metrics_file_of_a_fork_begins_anew_elsewhere(void **state)
+{
+    json_t *line;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(metrics_open("parent", "older", "{\"a\":1}", &e), 0);
+    metrics.uart.write_count = 5;
+    assert_int_equal(metrics_flush(&e), 0);
+    assert_true(metrics_have_file());
+
+    metrics_forget();
+    assert_false(metrics_have_file());
+    metrics.uart.write_count++;
+    assert_int_equal(metrics_flush(&e), 0); /* nowhere */
+    assert_int_equal(metrics_inherit("m", "younger", &e), 0);
+    assert_int_equal(metrics_flush(&e), 0);
+    line = line_of_file(0);
+    assert_int_equal(value(line, "uart", "write_count"), 1);
+    assert_string_equal(json_string_value(json_object_get(line, "id")), "younger");
+    assert_int_equal(value(line, "properties", "a"), 1);
+}
+
 static void test_metrics_file_drives_have_groups_and_block_is_their_sum(void **state)
 {
     json_t *line;
@@ -308,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_metrics_file_counters_are_increases_and_gauges_stay),
+        TEST(test_metrics_file_of_a_fork_begins_anew_elsewhere),
         TEST(test_metrics_file_drives_have_groups_and_block_is_their_sum),
         TEST(test_metrics_file_every_kind_of_device_has_its_groups),
         TEST(test_metrics_file_has_a_line_at_the_start_and_every_minute),
