@@ -12,6 +12,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+/*
+ * Before each page that it copies, Linux touches all that is left of a write, up to the largest
+ * piece that its page cache could take (2 MiB on tmpfs). A MiB was measured to take 1.62 virtual ms
+ * in writes of 2 MiB, 1.13 in writes of this size and 1.36 in single pages.
+ */
+#define WRITE_MAX (64 * KIB)
+
 /* A link to nothing is followed by hand once, as open(2) with O_CREAT follows it. */
 char *new_file_resolve(const char *path)
 {
@@ -140,7 +147,7 @@ int new_file_write(const struct new_file *file, const void *bytes, size_t len, u
     if (!range_fits(offset, len, file->limit))
         return explain(file, "write", -EFBIG, e);
     while (len > 0) {
-        ssize_t n = pwrite(file->fd, at, len, (off_t)offset);
+        ssize_t n = pwrite(file->fd, at, MIN(len, WRITE_MAX), (off_t)offset);
 
         if (n < 0 && errno == EINTR)
             continue;
