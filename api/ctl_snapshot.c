@@ -2,7 +2,7 @@
 /* ctl_snapshot.c: see ctl_snapshot.h. */
 #include "api/ctl_snapshot.h"
 
-#include "api/inspect.h"
+#include "api/inspect_json.h"
 
 #include <getopt.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* inspect_print.c: what inspect.c has found, in lines for a person. */
-#include "api/inspect.h"
+/* inspect_print.c: what inspect_json.c has found, in lines for a person. */
+#include "api/inspect_json.h"
 #include "vmm/base/util.h"
 
 #include <string.h>
@@ -106,6 +106,8 @@ static void print_memory(FILE *out, const json_t *memory)
     fprintf(out, "Memory     %.0f MiB", MIB_OF(number(memory, "bytes")));
     if (json_object_get(memory, "plugged_bytes"))
         fprintf(out, ", %.0f MiB plugged", MIB_OF(number(memory, "plugged_bytes")));
+    if (json_is_true(json_object_get(memory, "sums")))
+        fprintf(out, ", with the sums of its pages");
     fputc('\n', out);
     json_array_foreach (json_object_get(memory, "regions"), i, region)
         fprintf(out, "  at 0x%llx %.0f MiB, at byte %lld of the memory file\n",

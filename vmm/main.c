@@ -11,9 +11,8 @@
 #include "api/routes.h"
 #include "vmm/args.h"
 #include "vmm/base/timeline.h"
+#include "vmm/inspect.h"
 #include "vmm/signals.h"
-#include "vmm/snapshot/state_file.h"
-#include "vmm/snapshot/whole_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,27 +98,32 @@ static _Noreturn void show_help(void)
     leave(help ? EXIT_GOOD : EXIT_ERROR, NULL);
 }
 
-static _Noreturn void show_format(const struct state_identity *identity)
+static _Noreturn void show_format(const char *version)
 {
-    char text[32];
+    char text[INSPECT_VERSION_ROOM + 2];
 
-    snprintf(text, sizeof(text), "v%u.%u.%u\n", identity->major, identity->minor, identity->patch);
+    snprintf(text, sizeof(text), "v%s\n", version);
     print(STDOUT_FILENO, text);
     leave(EXIT_GOOD, NULL);
 }
 
-static _Noreturn void describe_snapshot(const char *path)
+/* Of what is written here, or of the file that is named. */
+static void answer_about_snapshots(const struct args *args)
 {
-    struct state_identity identity;
-    uint8_t *bytes;
-    size_t len;
+    char version[INSPECT_VERSION_ROOM];
     struct err e;
 
-    if (whole_file_read(path, &bytes, &len, &e) || state_file_identify(&identity, bytes, len, &e)) {
-        err_prefix(&e, "Error: --describe-snapshot %s: ", path);
+    if (args->snapshot_version) {
+        inspect_own_version(version);
+        show_format(version);
+    }
+    if (!args->describe_snapshot)
+        return;
+    if (inspect_version(args->describe_snapshot, version, &e)) {
+        err_prefix(&e, "Error: --describe-snapshot %s: ", args->describe_snapshot);
         leave(EXIT_ERROR, &e);
     }
-    show_format(&identity);
+    show_format(version);
 }
 
 static void parse_args(struct args *args, int argc, char **argv)
@@ -134,11 +138,7 @@ static void parse_args(struct args *args, int argc, char **argv)
         print(STDOUT_FILENO, "Firecracker v" FIRECRACKER_VERSION "\nMayfly v" MAYFLY_VERSION "\n");
         leave(EXIT_GOOD, NULL);
     }
-    if (args->snapshot_version)
-        show_format(&(struct state_identity){STATE_FILE_MAJOR, STATE_FILE_MINOR, STATE_FILE_PATCH,
-                                             state_file_architecture});
-    if (args->describe_snapshot)
-        describe_snapshot(args->describe_snapshot);
+    answer_about_snapshots(args);
 }
 
 /* Known, listed by --help, and not there yet. */

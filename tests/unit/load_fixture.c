@@ -2,7 +2,7 @@
 /* load_fixture.c: see load_fixture.h. */
 #include "tests/unit/load_fixture.h"
 
-#include "tests/support/fake_kvm.h"
+#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
 #include "vmm/base/log.h"

@@ -4,7 +4,7 @@
  * of the format wrote it is loaded, and says what it was; whatever is wrong with its file, under a
  * right checksum too, is refused by a sentence.
  */
-#include "tests/support/fake_kvm.h"
+#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
 #include "tests/unit/load_fixture.h"
 #include "tests/unit/unit.h"

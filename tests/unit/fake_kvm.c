@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_kvm.c: see fake_kvm.h. A __wrap_ function is called in place of the one it is named after,
  * which is then __real_. */
-#include "tests/support/fake_kvm.h"
+#include "tests/unit/fake_kvm.h"
 
 #include "vmm/vcpu.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inspect.h owns what can be said of a snapshot without loading it: what is in its files, and what
- * is wrong with them.
+ * inspect_json.h owns what vmm/inspect.h says of a snapshot as JSON, and as text.
  *
  * The answer is one JSON object: about the state file "state_file", "bytes", "format",
  * "architecture", "saved_at" (null where the saving host did not know), "machine", "texts",
@@ -10,8 +9,8 @@
  * about the memory file "memory_file" ("path", "bytes", "bytes_of_data"); and "faults", a sentence
  * each. Of a damaged file there is what can be trusted.
  */
-#ifndef MAYFLY_API_INSPECT_H
-#define MAYFLY_API_INSPECT_H
+#ifndef MAYFLY_API_INSPECT_JSON_H
+#define MAYFLY_API_INSPECT_JSON_H
 
 #include <jansson.h>
 #include <stdio.h>

@@ -10,8 +10,8 @@
  * Since the paths in a state file may be anything, only names in the working directory can be
  * opened; others are missing.
  */
-#ifndef MAYFLY_TESTS_SUPPORT_FAKE_KVM_H
-#define MAYFLY_TESTS_SUPPORT_FAKE_KVM_H
+#ifndef MAYFLY_TESTS_UNIT_FAKE_KVM_H
+#define MAYFLY_TESTS_UNIT_FAKE_KVM_H
 
 #include "vmm/base/kvm.h"
 

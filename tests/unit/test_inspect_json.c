@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of api/inspect.c and inspect_print.c: what they say of the golden machine, and of files in
- * which something is wrong. */
-#include "api/inspect.h"
+/* Tests of vmm/inspect.c, api/inspect_json.c and inspect_print.c: what they say of the golden
+ * machine, and of files in which something is wrong. */
+#include "api/inspect_json.h"
 #include "tests/support/files.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/util.h"
 #include "vmm/snapshot/crc64.h"
+#include "vmm/snapshot/page_sums.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,9 @@
 #define SECTION_PRINT   24
 #define SECTION_DATA    32
 #define AT_LEN          24
+#define AT_SECTIONS     16
+#define HEADER          32
+#define CRC             8
 
 static char *directory;
 
@@ -181,6 +186,46 @@ static void test_inspect_of_memory_file_judges_its_kind_and_size(void **state)
     json_decref(snapshot);
 }
 
+/* Puts the sums of the memory file `fd` behind the last section. */
+static void add_sums(struct file *file, int fd)
+{
+    static uint8_t alone[8 * KIB];
+    struct state_writer w;
+    uint32_t sections;
+    size_t len;
+
+    state_writer_begin(&w, alone, sizeof(alone));
+    assert_int_equal(page_sums_write(&w, fd, 16 * MIB, NULL), 0);
+    assert_int_equal(state_writer_end(&w, &len, NULL), 0);
+    memcpy(&sections, file->bytes + AT_SECTIONS, sizeof(sections));
+    sections++;
+    memcpy(file->bytes + AT_SECTIONS, &sections, sizeof(sections));
+    memcpy(file->bytes + file->len - CRC, alone + HEADER, len - HEADER - CRC);
+    file->len += len - HEADER - CRC;
+    seal(file);
+}
+
+static void test_inspect_compares_memory_with_its_sums_if_there_are_any(void **state)
+{
+    static struct file file;
+    json_t *snapshot;
+    int fd;
+
+    (void)state;
+    file = golden();
+    assert_int_equal(files_make_sparse("mem", 16 * MIB), 0);
+    fd = open("mem", O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "guest", 5, 5 * MIB), 5);
+    add_sums(&file, fd);
+    snapshot = inspect(&file, "mem");
+    assert_int_equal(json_array_size(faults_of(snapshot)), 0);
+    assert_true(json_is_true(json_object_get(json_object_get(snapshot, "memory"), "sums")));
+    json_decref(snapshot);
+    assert_int_equal(pwrite(fd, "G", 1, 5 * MIB), 1);
+    expect_fault(&file, "mem", "mem: ");
+    close(fd);
+}
+
 static void test_inspect_of_path_with_escapes_prints_them_harmlessly(void **state)
 {
     struct file file = golden();
@@ -241,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_inspect_names_what_is_wrong_with_the_state_file),
         cmocka_unit_test(test_inspect_of_newer_version_and_other_architecture_names_them),
         cmocka_unit_test(test_inspect_of_memory_file_judges_its_kind_and_size),
+        cmocka_unit_test(test_inspect_compares_memory_with_its_sums_if_there_are_any),
         cmocka_unit_test(test_inspect_of_path_with_escapes_prints_them_harmlessly),
         cmocka_unit_test(test_inspect_of_hostile_contents_ends),
     };
