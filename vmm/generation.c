@@ -35,6 +35,11 @@ _Static_assert(sizeof(struct vmclock) == 112 && offsetof(struct vmclock, seq_cou
                    offsetof(struct vmclock, vm_generation_counter) == 104,
                "size and offsets of the ABI");
 
+_Static_assert(LAYOUT_SYSTEM < LAYOUT_VMCLOCK &&
+                   LAYOUT_VMCLOCK + LAYOUT_VMCLOCK_SIZE <= LAYOUT_VMGENID &&
+                   LAYOUT_VMGENID + PAGE_SIZE <= LAYOUT_SYSTEM_END,
+               "reserved in the memory map that guests get");
+
 enum {
     VMCLOCK_MAGIC = 0x4b4c4356, /* "VCLK" */
     VMCLOCK_VERSION = 1,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vm_state_x86_64.c: both 8259s, the I/O APIC and kvmclock. The timer chip is ours (legacy/pit.h)
  * and not here. */
+#include "vmm/base/log.h"
 #include "vmm/snapshot/vm_state.h"
 
 #include <errno.h>
@@ -94,6 +95,9 @@ static int restore_clock(const struct vm_state *s, const struct kvm *kvm, bool w
     if (wall_clock && (s->clock.flags & KVM_CLOCK_REALTIME)) {
         clock.flags = KVM_CLOCK_REALTIME;
         clock.realtime = s->clock.realtime;
+    } else if (wall_clock) {
+        log_warn("The guest's clock goes on where it was: the KVM that saved it did not say what "
+                 "time it was.");
     }
     if (ioctl(kvm->vm_fd, KVM_SET_CLOCK, &clock))
         return err_set(e, -errno, "Cannot restore the guest's clock: %s", err_os(-errno));
