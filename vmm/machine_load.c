@@ -261,14 +261,16 @@ static int explain_device(struct err *e)
                          "restoring MMIO devices: ");
 }
 
-/* A process that writes a snapshot gives its two files their names one after the other: the memory
- * must still be the one that the state was found for. */
+/* A process that writes a snapshot gives its two files their names one after the other, or merges
+ * into the memory: that must still be the one that the state was found for. */
 static int check_same_mem(const struct machine *machine, const struct loading *l, struct err *e)
 {
     struct stat st;
 
     if (l->load->backend != MEM_BACKEND_FILE || fstat(machine->mem.fd, &st) ||
-        (st.st_dev == l->mem.st_dev && st.st_ino == l->mem.st_ino))
+        (st.st_dev == l->mem.st_dev && st.st_ino == l->mem.st_ino &&
+         st.st_mtim.tv_sec == l->mem.st_mtim.tv_sec &&
+         st.st_mtim.tv_nsec == l->mem.st_mtim.tv_nsec))
         return 0;
     return err_set(e, -ESTALE, "%s was replaced while the snapshot was being loaded: try again.",
                    l->load->files.mem_path);
