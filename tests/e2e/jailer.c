@@ -5,8 +5,11 @@
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/jail.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/pace.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +41,26 @@ E2E(a_jailed_monitor_runs_a_guest_with_a_disk_that_it_is_told_of_from_outside, T
     vm_expect(vm, "BLK ok capacity=8192 sectors=8192 readonly=0\n");
     vm_exits(vm, 0);
     disk_holds(disk, 0, 4 * SECTORS_PER_MIB, 5); /* placed by a hard link: it is the same file */
+}
+
+/* A jail has no /proc by which the memory file could be found again, to be locked by the fork. */
+E2E(a_jailed_monitor_that_was_loaded_is_forked, TINY | JAIL)
+{
+    struct jail *jail = jail_new_running("firecracker");
+    struct vm *vm = pacing("", NULL);
+    snap_take(vm, "s");
+    unsigned long stood = pace_of(vm);
+    jail_place(jail, e2e_path("s.state"));
+    jail_place(jail, e2e_path("s.mem"));
+    vm = jail_start(jail, NULL, NULL);
+    vm_put(vm, "/snapshot/load",
+           "{\"snapshot_path\":\"/s.state\",\"mem_file_path\":\"/s.mem\",\"resume_vm\":true}");
+    vm_put_answered(
+        vm, "/snapshot/fork",
+        "{\"children\":[{\"api_sock\":\"/a.sock\",\"serial_out_path\":\"/a.console\"}]}");
+    monitor_end(&vm->monitor);
+    counts_beyond_in(text_format("%s/a.console", jail->root), stood + 2);
+    CHECK(!strcmp(vm_state(vm_adopt(text_format("%s/a.sock", jail->root))), "Running"));
 }
 
 E2E(a_jail_has_the_name_of_the_executable_whatever_that_is, HOST | JAIL)
