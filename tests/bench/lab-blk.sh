@@ -33,6 +33,11 @@ for engine in Sync Async; do
     fi
 done
 
+# The same file below an overlay, which the writes of the first run fill.
+for overlay in memory file; do
+    measure "mayfly overlay in $overlay" ./mayfly --no-api --config-file blk-$overlay.json
+done
+
 # The same file behind a vhost-user socket, served by the back end of the tests.
 ./vhost-disk vhost.sock /mnt/disk &
 while [ ! -e vhost.sock ]; do sleep 0.1; done

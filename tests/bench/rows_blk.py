@@ -13,10 +13,14 @@ def row_blk(_, work):
     drive = {"drive_id": "d", "path_on_host": "/mnt/disk", "is_root_device": False,
              "is_read_only": False, "io_engine": "@ENGINE@"}
     config = boot_config("vmlinux", "bench-init.cpio", BOOT_ARGS + " bench=blk", 128, [drive])
+    over = {place: dict(config, drives=[dict(drive, io_engine="Sync", overlay=overlay)])
+            for place, overlay in (("memory", {"type": "Memory"}),
+                                   ("file", {"type": "File", "path_on_host": "/mnt/overlay"}))}
     vhost = dict(config, drives=[{"drive_id": "d", "socket": "vhost.sock", "is_root_device": False}])
     out = lab("lab-blk.sh", [f"{kernel}/vmlinux", f"{init}/bench-init.cpio",
                              os.path.join(os.path.dirname(MAYFLY), "vhost-disk"),
                              write_json(work, "blk.json", config),
+                             *[write_json(work, f"blk-{place}.json", over[place]) for place in over],
                              write_json(work, "blk-vhost.json", vhost)] + qemu_files(work), "--icount")
 
     def of(section, words):
@@ -49,4 +53,10 @@ def row_blk(_, work):
             row("blk 1 MiB read, per MiB", "BLK seq 1M read", "Async", "mib", 550),
             row("blk 1 MiB read, per MiB", "BLK seq 1M read", "vhost-user", "", None),
             row("blk 1 MiB write, per MiB", "BLK seq 1M write", "Sync", "", None),
-            row("blk 1 MiB write, per MiB", "BLK seq 1M write", "Async", "", None)]
+            row("blk 1 MiB write, per MiB", "BLK seq 1M write", "Async", "", None),
+            *[row(figure, words, f"overlay in {place}", "", None)
+              for place in ("memory", "file")
+              for figure, words in (("blk 4 KiB read, depth 1", "BLK qd1 4k read"),
+                                    ("blk 4 KiB write, depth 1", "BLK qd1 4k write"),
+                                    ("blk 1 MiB read, per MiB", "BLK seq 1M read"),
+                                    ("blk 1 MiB write, per MiB", "BLK seq 1M write"))]]

@@ -2,7 +2,8 @@
 /*
  * fuzz_blk: the input is a list of commands to a guest and to the ring: requests of any kind, cut
  * in any way, bytes of guest memory changed anywhere, kicks, completions in any order with any
- * result, resets, pauses, another file. Whatever they are, in the end everything in flight ends.
+ * result, resets, pauses, another file. The drive may have an overlay. Whatever they are, in the
+ * end everything in flight ends.
  */
 #include "tests/fuzz/fuzz_device.h"
 #include "tests/support/fake_loop.h"
@@ -115,7 +116,7 @@ static void command(struct fixture *f, struct input *in, char *path)
         break;
     default:
         if (take(in, 1) % 8 == 0)
-            BUG_ON(blk_update(f->blk, path, NULL, NULL) < 0);
+            BUG_ON((blk_update(f->blk, path, NULL, NULL) < 0) != (blk_overlay(f->blk) != NULL));
         break;
     }
 }
@@ -126,7 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct virtio_env env = fuzz_env(&mem, RAM);
     struct fixture f = {.loop = env.loop};
     int fd = memfd_create("disk", MFD_CLOEXEC);
-    char path[64], id[] = "fuzz";
+    int top = memfd_create("overlay", MFD_CLOEXEC);
+    char path[64], top_path[64], id[] = "fuzz";
     struct blk_config config = {.id = id, .path = path};
     uint32_t how = take(&in, 1);
 
@@ -139,6 +141,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.has_limiter = how & 8;
     config.limiter = (struct rate_limiter_config){.has_ops = true,
                                                   .ops = {.size = 1 + (how >> 4), .refill_ms = 1}};
+    config.overlay.type = config.read_only ? BLK_OVERLAY_NONE : take(&in, 1) % 3;
+    snprintf(top_path, sizeof(top_path), "/proc/self/fd/%d", top);
+    config.overlay.path = config.overlay.type == BLK_OVERLAY_FILE ? top_path : NULL;
     BUG_ON(blk_create(&f.blk, &env, &config, NULL) < 0);
     f.dev = blk_dev(f.blk);
     restart(&f);
@@ -151,5 +156,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     virtio_dev_destroy(f.dev);
     loop_destroy(f.loop);
     close(fd);
+    close(top);
     return 0;
 }
