@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -41,11 +39,6 @@ static uint64_t owner_size(const struct overlay *overlay)
 static uint64_t memory_size(const struct overlay *overlay)
 {
     return layer_blocks(overlay->size) * LAYER_BLOCK;
-}
-
-static uint64_t bits_pages(const struct overlay *overlay)
-{
-    return layer_bits_size(overlay->size) / LAYER_BLOCK;
 }
 
 /* ---- the stack ------------------------------------------------------------------------------- */
@@ -133,10 +126,10 @@ static int prepare_bits(struct overlay *overlay)
 
     if (rc == 0 && overlay->bits_wait)
         rc = map_zeros(&overlay->bits_flushed, size);
-    overlay->page_is_dirty = calloc(2, bits_pages(overlay));
+    overlay->page_is_dirty = calloc(2, overlay_bits_pages(overlay));
     if (!overlay->page_is_dirty)
         return -ENOMEM;
-    overlay->page_is_flushed = overlay->page_is_dirty + bits_pages(overlay);
+    overlay->page_is_flushed = overlay->page_is_dirty + overlay_bits_pages(overlay);
     return rc;
 }
 
@@ -270,16 +263,6 @@ int overlay_inherit(struct overlay **out, const struct blk_config *config, struc
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* The end of the run of blocks from `first` on with the same owner, at most `end`. */
-static uint64_t run_end(const struct overlay *overlay, uint64_t first, uint64_t end)
-{
-    uint64_t block = first + 1;
-
-    while (block < end && overlay->owner[block] == overlay->owner[first])
-        block++;
-    return block;
-}
-
 struct overlay_place overlay_top(struct overlay *overlay, uint64_t offset, uint64_t len)
 {
     struct overlay_place place = {.len = len};
@@ -299,7 +282,7 @@ struct overlay_place overlay_find(const struct overlay *overlay, uint64_t offset
     uint64_t first = offset / LAYER_BLOCK, end = layer_blocks(offset + len);
     uint8_t owner = overlay->owner[first];
 
-    len = MIN(len, run_end(overlay, first, end) * LAYER_BLOCK - offset);
+    len = MIN(len, overlay_run_end(overlay, first, end) * LAYER_BLOCK - offset);
     if (owner == overlay->top)
         return overlay_top(mine, offset, len);
     if (owner == 0)
@@ -313,7 +296,8 @@ struct overlay_place overlay_find(const struct overlay *overlay, uint64_t offset
 
 bool overlay_has(const struct overlay *overlay, uint64_t first, uint64_t last)
 {
-    return overlay->owner[first] == overlay->top && run_end(overlay, first, last + 1) == last + 1;
+    return overlay->owner[first] == overlay->top &&
+           overlay_run_end(overlay, first, last + 1) == last + 1;
 }
 
 /* Sets the bits of blocks that the file at the top has now. */
@@ -353,7 +337,7 @@ bool overlay_flush_begin(struct overlay *overlay)
 {
     bool any = false;
 
-    for (uint64_t page = 0; page < bits_pages(overlay); page++) {
+    for (uint64_t page = 0; page < overlay_bits_pages(overlay); page++) {
         if (!overlay->page_is_dirty[page])
             continue;
         any = true;
@@ -369,7 +353,7 @@ int overlay_flush_write(struct overlay *overlay)
 {
     int rc = 0;
 
-    for (uint64_t page = 0; page < bits_pages(overlay) && rc == 0; page++) {
+    for (uint64_t page = 0; page < overlay_bits_pages(overlay) && rc == 0; page++) {
         if (overlay->page_is_flushed[page])
             rc = layer_write_bits(overlay->file.file.fd, overlay->bits_flushed, page);
     }
@@ -378,95 +362,11 @@ int overlay_flush_write(struct overlay *overlay)
 
 void overlay_flush_end(struct overlay *overlay, int rc)
 {
-    for (uint64_t page = 0; page < bits_pages(overlay); page++) {
+    for (uint64_t page = 0; page < overlay_bits_pages(overlay); page++) {
         if (rc)
             overlay->page_is_dirty[page] |= overlay->page_is_flushed[page];
         overlay->page_is_flushed[page] = 0;
     }
-}
-
-/* ---- storing --------------------------------------------------------------------------------- */
-
-static bool is_zero(const uint8_t *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, LAYER_BLOCK - 1) == 0;
-}
-
-/* Blocks of memory; those of zeros stay holes. */
-static int store_memory(const struct overlay *overlay, int fd, uint64_t first, uint64_t end)
-{
-    int rc = 0;
-
-    for (uint64_t block = first; block < end && rc == 0;) {
-        uint64_t run = block;
-
-        while (run < end && !is_zero(overlay->memory + run * LAYER_BLOCK))
-            run++;
-        rc = layer_write_at(fd, overlay->memory + block * LAYER_BLOCK, (run - block) * LAYER_BLOCK,
-                            layer_data(overlay->size) + block * LAYER_BLOCK);
-        block = run + 1;
-    }
-    return rc;
-}
-
-static int store_bits(const struct overlay *overlay, int fd)
-{
-    uint64_t blocks = layer_blocks(overlay->size), page_blocks = 8 * LAYER_BLOCK;
-    uint8_t bits[LAYER_BLOCK];
-    int rc = 0;
-
-    for (uint64_t page = 0; page < bits_pages(overlay) && rc == 0; page++) {
-        uint64_t first = page * page_blocks, end = MIN(first + page_blocks, blocks);
-        bool any = false;
-
-        memset(bits, 0, sizeof(bits));
-        for (uint64_t block = first; block < end; block++) {
-            if (overlay->owner[block] != overlay->top)
-                continue;
-            bits[(block - first) / 8] |= (uint8_t)(1u << block % 8);
-            any = true;
-        }
-        if (any)
-            rc = layer_write_at(fd, bits, sizeof(bits), (page + 1) * LAYER_BLOCK);
-    }
-    return rc;
-}
-
-static int store_blocks(const struct overlay *overlay, int fd)
-{
-    uint64_t blocks = layer_blocks(overlay->size), data = layer_data(overlay->size), end;
-    int rc = 0;
-
-    for (uint64_t block = 0; block < blocks && rc == 0; block = end) {
-        end = run_end(overlay, block, blocks);
-        if (overlay->owner[block] != overlay->top)
-            continue;
-        if (overlay->memory)
-            rc = store_memory(overlay, fd, block, end);
-        else
-            rc = layer_copy_range(overlay->file.file.fd, fd, data + block * LAYER_BLOCK,
-                                  (end - block) * LAYER_BLOCK);
-    }
-    return rc;
-}
-
-int overlay_store(const struct overlay *overlay, int fd, const struct layer_id *id)
-{
-    const struct layer_head head = {
-        .size = overlay->size,
-        .base = overlay->base,
-        .id = *id,
-        .below = overlay_below(overlay),
-        .complete = true,
-    };
-    int rc = 0;
-
-    /* A file system that can shares the blocks; then only head and bits are written anew. */
-    if (overlay->memory || ioctl(fd, FICLONE, overlay->file.file.fd) < 0)
-        rc = store_blocks(overlay, fd);
-    if (rc == 0)
-        rc = store_bits(overlay, fd);
-    return rc ? rc : layer_begin(fd, &head);
 }
 
 int overlay_check_depth(const struct overlay *overlay, struct err *e)

@@ -49,6 +49,22 @@ struct overlay {
     uint8_t *page_is_flushed; /* the flush under way writes it */
 };
 
+/* Pages of 4096 bytes in a bitmap. */
+static inline uint64_t overlay_bits_pages(const struct overlay *overlay)
+{
+    return layer_bits_size(overlay->size) / LAYER_BLOCK;
+}
+
+/* The end of the run of blocks from `first` on with the same owner, at most `end`. */
+static inline uint64_t overlay_run_end(const struct overlay *overlay, uint64_t first, uint64_t end)
+{
+    uint64_t block = first + 1;
+
+    while (block < end && overlay->owner[block] == overlay->owner[first])
+        block++;
+    return block;
+}
+
 /* Where some bytes of the drive are. */
 struct overlay_place {
     uint8_t *memory;       /* in the top, or NULL */
