@@ -454,6 +454,34 @@ static void test_files_that_need_not_be_on_disk_are_not_flushed(void **state)
     assert_null(strstr(trace_of(&ways[4]), "flush"));
 }
 
+/* ---- one file -------------------------------------------------------------------------------- */
+
+static void test_state_and_memory_in_one_file_are_refused_however_it_is_named(void **state)
+{
+    static const char *const others[] = {"s.mem", "./s.mem", "link", "self/s.mem", "self/./link"};
+    static const enum snapshot_type types[] = {SNAPSHOT_FULL, SNAPSHOT_DIFF};
+    struct err e;
+
+    (void)state;
+    prepare();
+    assert_int_equal(symlink("s.mem", at("link")), 0);
+    assert_int_equal(symlink(".", at("self")), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(others) * 2; i++) {
+        const struct snapshot_job job = {
+            .files = {at(others[i / 2]), at("s.mem")},
+            .type = types[i % 2],
+            .mem = &mem,
+            .mem_lock = &no_lock,
+        };
+        struct snapshot_writer w;
+
+        assert_int_equal(snapshot_writer_open(&w, &job, &e), -EINVAL);
+        assert_string_equal(e.text, "The state and the memory cannot be one file.");
+        assert_int_equal(loaded("s"), 'a');
+        assert_int_equal(count_files(NEW_FILE_SUFFIX), 0);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -481,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_snapshot_survives_death_before_each_call),
         cmocka_unit_test(test_files_are_on_disk_before_either_has_its_name),
         cmocka_unit_test(test_mark_is_on_disk_as_long_as_merge_is_not),
+        cmocka_unit_test(test_state_and_memory_in_one_file_are_refused_however_it_is_named),
         cmocka_unit_test(test_files_that_need_not_be_on_disk_are_not_flushed),
     };
 

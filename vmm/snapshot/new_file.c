@@ -19,19 +19,20 @@
  */
 #define WRITE_MAX (64 * KIB)
 
-/* A link to nothing is followed by hand once, as open(2) with O_CREAT follows it. */
+/* A link to nothing is followed by hand once, as open(2) with O_CREAT follows it. Directories on
+ * the way need no resolving. */
 char *new_file_resolve(const char *path)
 {
     char target[PATH_MAX];
-    char *real = realpath(path, NULL), *joined;
+    ssize_t n = readlink(path, target, sizeof(target) - 1);
     const char *slash = strrchr(path, '/');
-    ssize_t n;
+    char *real, *joined;
 
-    if (real || errno != ENOENT)
-        return real;
-    n = readlink(path, target, sizeof(target) - 1);
     if (n < 0)
         return strdup(path);
+    real = realpath(path, NULL);
+    if (real || errno != ENOENT)
+        return real;
     target[n] = '\0';
     if (target[0] == '/' || !slash)
         return strdup(target);

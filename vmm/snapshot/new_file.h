@@ -20,7 +20,7 @@
 
 struct new_file {
     int fd;         /* open for reading and writing; -1 = not open */
-    char *path;     /* what is replaced, links resolved */
+    char *path;     /* what is replaced: no link */
     char *beside;   /* where it is meanwhile; NULL = in its place */
     uint64_t limit; /* bytes that a file may have (RLIMIT_FSIZE) */
     bool lazy;      /* set by who does not need it on the disk: nothing is flushed */
@@ -34,7 +34,7 @@ int new_file_open(struct new_file *file, const char *path, struct err *e) __must
  * Only new_file_write, new_file_sync and new_file_close follow. */
 int new_file_open_in_place(struct new_file *file, const char *path, struct err *e) __must_check;
 
-/* Where `path` leads: links resolved, as far as there is something. malloc'ed; NULL and errno. */
+/* Where `path` leads if it is a link, and else itself. malloc'ed; NULL and errno. */
 char *new_file_resolve(const char *path) __must_check;
 
 /* Makes the file `size` bytes long. A limit on sizes is an error (-EFBIG), here and in

@@ -80,6 +80,11 @@ static void sweep(const struct snapshot_files *files)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 static int open_in_place(struct snapshot_writer *w, struct err *e)
 {
     const struct snapshot_job *job = &w->job;
@@ -91,7 +96,7 @@ static int open_in_place(struct snapshot_writer *w, struct err *e)
         return err_prefix(e, "Cannot perform open on the memory backing file: ");
     w->in_place = true;
     own = job->mem->fd >= 0 && fstat(job->mem->fd, &ours) == 0 && fstat(w->mem.fd, &st) == 0 &&
-          ours.st_dev == st.st_dev && ours.st_ino == st.st_ino;
+          is_same(&ours, &st);
     rc = file_lock_alone(w->mem.fd, own ? job->mem_lock : NULL);
     if (rc == -EAGAIN)
         return err_set(e, -EBUSY,
@@ -121,20 +126,28 @@ static int open_mem(struct snapshot_writer *w, struct err *e)
     return 0;
 }
 
+/* Whether both would be one file: what is written beside them, or the state that is replaced and
+ * the memory that is merged into. */
+static bool is_one_file(const struct snapshot_writer *w)
+{
+    struct stat mem, state;
+
+    if (fstat(w->mem.fd, &mem))
+        return false;
+    return (fstat(w->state.fd, &state) == 0 && is_same(&mem, &state)) ||
+           (stat(w->state.path, &state) == 0 && is_same(&mem, &state));
+}
+
 static int open_files(struct snapshot_writer *w, struct err *e)
 {
-    const struct snapshot_files *files = &w->job.files;
-    bool same = strcmp(files->state_path, files->mem_path) == 0;
     int rc;
 
-    if (new_file_open(&w->state, files->state_path, e))
+    if (new_file_open(&w->state, w->job.files.state_path, e))
         return err_prefix(e, "Cannot perform open on the snapshot backing file: ");
-    rc = same ? 0 : open_mem(w, e);
-    if (rc)
-        return rc;
-    if (same || strcmp(w->state.path, w->mem.path) == 0)
-        return err_set(e, -EINVAL, "The state and the memory cannot be one file.");
-    return 0;
+    rc = open_mem(w, e);
+    if (rc == 0 && is_one_file(w))
+        rc = err_set(e, -EINVAL, "The state and the memory cannot be one file.");
+    return rc;
 }
 
 int snapshot_writer_open(struct snapshot_writer *w, const struct snapshot_job *job, struct err *e)
