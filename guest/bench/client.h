@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include <sys/wait.h>
 
 #define COMMAND_MAX 32
+#define STARTED_MAX 2000
 #define PATIENCE_MS 20e3
 
 /* A process that waits has made ready what it makes ready while it waits. */
@@ -40,6 +42,35 @@ static inline int ascending(const void *a, const void *b)
     double x = *(const double *)a, y = *(const double *)b;
 
     return (x > y) - (x < y);
+}
+
+/* Processes that nobody has ended yet: a program that fails leaves none behind. */
+static pid_t to_be_ended[STARTED_MAX];
+static atomic_int started_count;
+
+static inline void end_what_was_started(void)
+{
+    for (int i = 0; i < started_count; i++)
+        if (to_be_ended[i] > 0)
+            kill(to_be_ended[i], SIGKILL);
+}
+
+static inline void remember(pid_t pid)
+{
+    int at = atomic_fetch_add(&started_count, 1);
+
+    if (at == 0)
+        atexit(end_what_was_started);
+    if (at >= STARTED_MAX)
+        errx(1, "too many processes");
+    to_be_ended[at] = pid;
+}
+
+static inline void forget(pid_t pid)
+{
+    for (int i = 0; i < started_count; i++)
+        if (to_be_ended[i] == pid)
+            to_be_ended[i] = 0;
 }
 
 /* Runs `command` and "--api-sock SOCKET", reading from `in`, its output going to `out` and its
@@ -69,6 +100,7 @@ static inline pid_t start(char *const *command, const char *socket_path, const i
         execv(argv[0], argv);
         _exit(127);
     }
+    remember(pid);
     return pid;
 }
 
@@ -76,6 +108,7 @@ static inline void stop(pid_t pid)
 {
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
+    forget(pid);
 }
 
 /* A connection to the socket at `path`, as soon as somebody listens there. */

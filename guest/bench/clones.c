@@ -21,7 +21,6 @@
 #include "client.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #define CLONES_MAX  1000
 #define THREADS_MAX 64

@@ -2,7 +2,7 @@
 /*
  * forks: what a fork of a running guest costs it, and when the child runs.
  *
- *     forks N MIB DIR ELF MONITOR [OPTION]...
+ *     forks huge|small N MIB DIR ELF MONITOR [OPTION]...
  *         boots ELF with tiny=ticks, which has written to MIB of memory, and forks it N times, one
  * after the other; before each the guest writes to all of its memory again. A line each: huge KIB
  * of the guest's memory in huge pages, before the first fork STOPPED CHILD WRITES    milliseconds
@@ -30,7 +30,7 @@
 
 static double cycles_per_ms;
 static char cmdline[100];
-static int mib;
+static int mib, huge;
 
 static void measure_tsc(void)
 {
@@ -67,6 +67,18 @@ static void await_output(int console)
 
     if (poll(&poll_fd, 1, (int)PATIENCE_MS) != 1 || !(poll_fd.revents & POLLIN))
         errx(1, "the guest says nothing");
+}
+
+/* Until the child has said something; the monitor may answer before, if it refuses. */
+static void await_child(int api, int console, char *answer, size_t size)
+{
+    struct pollfd poll_fds[] = {{.fd = console, .events = POLLIN}, {.fd = api, .events = POLLIN}};
+
+    if (poll(poll_fds, 2, (int)PATIENCE_MS) < 1)
+        errx(1, "neither a child nor an answer");
+    if ((poll_fds[1].revents & POLLIN) && read_answer(api, answer, size) >= 300)
+        errx(1, "%s", answer);
+    await_output(console);
 }
 
 /* Reads, between dots, the number after `word`, or 0 if none is there. */
@@ -130,8 +142,9 @@ static void start_parent(struct parent *parent, const char *dir, const char *elf
     parent->keyboard = keyboard[1];
     parent->pid = start(monitor, api, &keyboard[0], null);
     parent->api = connect_soon(api);
-    ask(parent->api, "PUT", "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":%d}",
-        FIRST_MIB + mib + SPARE_MIB);
+    ask(parent->api, "PUT", "/machine-config",
+        "{\"vcpu_count\":1,\"mem_size_mib\":%d,\"huge_pages\":\"%s\"}", FIRST_MIB + mib + SPARE_MIB,
+        huge ? "Transparent" : "None");
     ask(parent->api, "PUT", "/boot-source", "{\"kernel_image_path\":\"%s\",\"boot_args\":\"%s\"}",
         elf, cmdline);
     ask(parent->api, "PUT", "/serial", "{\"serial_out_path\":\"%s\"}", console);
@@ -155,34 +168,38 @@ static void end_child(pid_t pid)
     for (double begin = now_ms(); kill(pid, 0) == 0; usleep(1000))
         if (now_ms() - begin > PATIENCE_MS)
             errx(1, "a child does not end");
+    forget(pid);
 }
 
 static void fork_parent(const struct parent *parent, const char *dir)
 {
-    char path[100];
+    static char request[1024], body[512], answer[4096];
+    char api_path[100], console_path[100];
 
-    snprintf(path, sizeof(path), "%s/child.console", dir);
-    int console = new_console(path);
+    snprintf(api_path, sizeof(api_path), "%s/child.sock", dir);
+    snprintf(console_path, sizeof(console_path), "%s/child.console", dir);
+    unlink(api_path);
+    int console = new_console(console_path);
+    int len = snprintf(body, sizeof(body),
+                       "{\"children\":[{\"api_sock\":\"%s\",\"serial_out_path\":\"%s\"}]}",
+                       api_path, console_path);
+    len = snprintf(request, sizeof(request),
+                   "PUT /snapshot/fork HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s",
+                   len, body);
+    *answer = '\0';
     command(parent, 'a', "ALL");
     usleep(CALM_US);
     command(parent, 'g', "GAP ");
 
     double begin = now_ms();
-    /* The answer is read after the child's first byte. */
-    static char request[1024], body[512], answer[4096];
-    int len = snprintf(
-        body, sizeof(body),
-        "{\"children\":[{\"api_sock\":\"%s/child.sock\",\"serial_out_path\":\"%s\"}]}", dir, path);
-    len = snprintf(request, sizeof(request),
-                   "PUT /snapshot/fork HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s",
-                   len, body);
     if (write(parent->api, request, (size_t)len) != len)
         err(1, "asking for a fork");
-    await_output(console);
+    await_child(parent->api, console, answer, sizeof(answer));
     double child = now_ms() - begin;
-    if (read_answer(parent->api, answer, sizeof(answer)) >= 300)
+    if (!*answer && read_answer(parent->api, answer, sizeof(answer)) >= 300)
         errx(1, "%s", answer);
     pid_t pid = child_of(answer);
+    remember(pid);
     kill(pid, SIGSTOP); /* what follows is the parent's, on a keyboard that the child shares */
     double writes = (double)command(parent, 'w', "WRITES ") / cycles_per_ms;
     double stopped = (double)command(parent, 'g', "GAP ") / cycles_per_ms;
@@ -190,8 +207,6 @@ static void fork_parent(const struct parent *parent, const char *dir)
     fflush(stdout);
     end_child(pid);
     close(console);
-    snprintf(path, sizeof(path), "%s/child.sock", dir);
-    unlink(path);
 }
 
 static void measure_monitor(char **argv)
@@ -266,7 +281,7 @@ static unsigned long long run_to_word(struct vm *vm, const char *letters, const 
 }
 
 /* The child: a VM of its own over the memory that it has inherited. Sends the time of its guest's
-   first byte. */
+   first byte and stays until it is killed, so that the memory stays shared. */
 static void run_child(const struct vm *parent, const struct kvm_regs *regs,
                       const struct kvm_sregs *sregs, const struct msrs *msrs, int report)
 {
@@ -281,7 +296,8 @@ static void run_child(const struct vm *parent, const struct kvm_regs *regs,
     double byte = now_ms();
     if (write(report, &byte, sizeof(byte)) != sizeof(byte))
         err(1, "reporting");
-    _exit(0);
+    for (;;)
+        pause();
 }
 
 static void fork_bare(struct vm *vm)
@@ -317,7 +333,7 @@ static void fork_bare(struct vm *vm)
     double writes = (double)run_to_word(vm, "w", "WRITES ") / cycles_per_ms;
     printf("fork %.3f %.3f %.3f\n", stopped, byte - begin, writes);
     fflush(stdout);
-    waitpid(pid, NULL, 0);
+    stop(pid);
     close(report[0]);
     close(report[1]);
 }
@@ -327,7 +343,7 @@ static void measure_floor(char **argv)
     struct vm vm;
 
     vm_create(&vm, (size_t)(FIRST_MIB + mib + SPARE_MIB) << 20);
-    if (!getenv("THP"))
+    if (huge)
         madvise(vm.mem, vm.mem_size, MADV_HUGEPAGE);
     if (ioctl(vm.kvm, KVM_GET_SUPPORTED_CPUID, &cpuid))
         err(1, "KVM_GET_SUPPORTED_CPUID");
@@ -342,14 +358,16 @@ static void measure_floor(char **argv)
 
 int main(int argc, char **argv)
 {
-    int floor = argc >= 2 && strcmp(argv[1], "floor") == 0;
+    int floor = argc > 2 && strcmp(argv[2], "floor") == 0;
 
-    if (argc < (floor ? 5 : 6))
-        errx(64, "usage: forks N MIB DIR ELF MONITOR [OPTION]..., forks floor N MIB ELF");
-    argv += 1 + floor;
+    if (argc < (floor ? 6 : 7))
+        errx(64, "usage: forks huge|small N MIB DIR ELF MONITOR [OPTION]..., "
+                 "forks huge|small floor N MIB ELF");
+    huge = strcmp(argv[1], "huge") == 0;
+    argv += 2 + floor;
     mib = atoi(argv[1]);
     snprintf(cmdline, sizeof(cmdline), "tiny=ticks mib=%d", mib);
-    if (getenv("THP") && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+    if (!huge && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
         err(1, "PR_SET_THP_DISABLE");
     measure_tsc();
     if (floor)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live forks of a tiny guest on this machine's KVM, in wall time, beside a program of bare ioctls."""
 
-import os
 import statistics
 import subprocess
 
@@ -15,8 +14,8 @@ REACH = {True: (0.8, 1.8, None), False: (1.6, 2.8, None)}
 
 
 def forks(huge, *words):
-    run = subprocess.run([guest("bench") + "/forks", *map(str, words)], text=True, stdout=subprocess.PIPE,
-                         check=False, timeout=120, env=os.environ | ({} if huge else {"THP": "0"}))
+    run = subprocess.run([guest("bench") + "/forks", "huge" if huge else "small", *map(str, words)],
+                         text=True, stdout=subprocess.PIPE, check=False, timeout=120)
     if run.returncode:
         fail(f"forks ended with status {run.returncode}")
     return [line.split() for line in run.stdout.splitlines()]
@@ -44,7 +43,7 @@ def row_fork(_, work):
     rows = []
     for huge in (True, False):
         mayfly, floor, huge_kib = measure(huge, work)
-        pages = "transparent huge pages allowed" if huge else "pages of 4 KiB"
+        pages = "huge pages" if huge else "pages of 4 KiB"
         for i, figure in enumerate(FIGURES):
             values = sorted(sample[i] for sample in mayfly)
             rows.append(Row(f"live fork, {MIB} MiB touched, {pages}: {figure}", "this machine's KVM, wall",
