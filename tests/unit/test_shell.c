@@ -79,6 +79,8 @@ static void test_shell_makes_the_vm_only_in_idle_moments(void **state)
 
     shell_prepare(&f->shell);
     assert_int_equal(f->kvm.fd, -1);
+    assert_true(fake_loop_idle_step(f->loop)); /* gives way */
+    assert_int_equal(f->kvm.fd, -1);
     assert_true(fake_loop_idle_step(f->loop));
     assert_true(f->kvm.fd >= 0);
     assert_int_equal(f->kvm.vm_fd, -1);
