@@ -17,7 +17,7 @@ struct cpu_model {
     struct cpuid_machine machine;
     const struct msr_modifier *msr; /* of the template, which must outlive the model */
     size_t n_msr;
-    struct cpuid_table cpuid; /* without any vCPU's identity */
+    struct cpuid_table cpuid; /* with the identity of the vCPU that it was given to last */
 };
 
 /*
@@ -42,11 +42,11 @@ int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
  * the guest would fault at its first access. */
 int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err *e) __must_check;
 
-/* Gives it to vCPU `index`: its table alone (KVM_SET_CPUID2), or that, the template's MSRs and the
- * boot MSRs. */
-int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index,
+/* Gives it to vCPU `index`, with that one's identity: its table alone (KVM_SET_CPUID2), or that,
+ * the template's MSRs and the boot MSRs. */
+int cpu_model_give_cpuid(struct cpu_model *model, int vcpu_fd, unsigned index,
                          struct err *e) __must_check;
-int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index,
+int cpu_model_apply(struct cpu_model *model, int vcpu_fd, unsigned index,
                     struct err *e) __must_check;
 
 /* What a vCPU says that it has been given. */

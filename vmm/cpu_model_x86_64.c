@@ -46,11 +46,6 @@ static int apply_template(struct cpu_model *model, const struct machine_config *
     return cpu_template_apply_static_cpuid(config->cpu_template, &model->cpuid, e);
 }
 
-static size_t table_size(const struct cpuid_table *table)
-{
-    return offsetof(struct cpuid_table, entry) + table->count * sizeof(table->entry[0]);
-}
-
 int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
                      const struct machine_config *config, const struct cpu_template *cpu_template,
                      struct err *e)
@@ -58,7 +53,7 @@ int cpu_model_create(struct cpu_model *model, const struct cpuid_table *offer,
     struct kvm_cpuid_entry2 *leaf0, vendor = {0};
     int ret;
 
-    memcpy(&model->cpuid, offer, table_size(offer));
+    memcpy(&model->cpuid, offer, cpuid_table_size(offer));
     leaf0 = cpuid_find(&model->cpuid, 0, 0);
     if (leaf0)
         vendor = *leaf0;
@@ -93,20 +88,17 @@ int cpu_model_check_addresses(struct cpu_model *model, uint64_t end, struct err 
                    (unsigned long long)((UINT64_C(1) << bits) / GIB));
 }
 
-int cpu_model_give_cpuid(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
+int cpu_model_give_cpuid(struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
-    struct cpuid_table table;
-
-    memcpy(&table, &model->cpuid, table_size(&model->cpuid));
-    cpuid_describe_vcpu(&table, &model->machine, index);
-    if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table)) {
+    cpuid_describe_vcpu(&model->cpuid, &model->machine, index);
+    if (ioctl(vcpu_fd, KVM_SET_CPUID2, &model->cpuid)) {
         int code = -errno;
         return err_set(e, code, "KVM refuses the CPUID table of vCPU %u: %s", index, err_os(code));
     }
     return 0;
 }
 
-int cpu_model_apply(const struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
+int cpu_model_apply(struct cpu_model *model, int vcpu_fd, unsigned index, struct err *e)
 {
     int ret = cpu_model_give_cpuid(model, vcpu_fd, index, e);
 

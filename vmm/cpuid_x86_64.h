@@ -41,6 +41,12 @@ struct cpuid_machine {
     cpuid_query *host;
 };
 
+/* The bytes that a table with so many entries has. */
+static inline size_t cpuid_table_size(const struct cpuid_table *table)
+{
+    return offsetof(struct cpuid_table, entry) + table->count * sizeof(table->entry[0]);
+}
+
 /* The entry of a leaf and subleaf, or NULL. */
 struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *table, uint32_t leaf, uint32_t subleaf);
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Who asks for a machine at once does so within this time, and is served best by a VM alone. */
 #define PAUSE_NS (5 * NSEC_PER_MSEC)
@@ -141,64 +142,65 @@ void shell_close(struct shell *shell)
 
 /* ---- what is known of the processor ---------------------------------------------------------- */
 
-static struct cpuid_table *new_table(struct err *e)
+/* A table has room for more entries than any has; of one that is kept there is no more than it
+ * has. */
+static struct cpuid_table *copy(const struct cpuid_table *table)
 {
-    struct cpuid_table *table = malloc(sizeof(*table));
+    size_t size = cpuid_table_size(table);
+    struct cpuid_table *kept = malloc(size);
 
-    if (!table)
-        err_set(e, -ENOMEM, "Cannot get the CPUID table that KVM supports: %s", err_os(-ENOMEM));
-    return table;
+    if (kept)
+        memcpy(kept, table, size);
+    return kept;
+}
+
+static int keep(struct cpuid_table **at, const struct cpuid_table *table, struct err *e)
+{
+    *at = copy(table);
+    return *at ? 0 : err_set(e, -ENOMEM, "Cannot keep a CPUID table: %s", err_os(-ENOMEM));
 }
 
 int shell_offer(struct shell *shell, const struct cpuid_table **offer, struct err *e)
 {
-    struct cpuid_table *table = shell->offer ? shell->offer : new_table(e);
-    int rc = table ? 0 : -ENOMEM;
+    struct cpuid_table table;
+    int rc = 0;
 
-    if (table && !shell->offer)
-        rc = cpu_model_query(shell->kvm, table, e);
-    if (rc) {
-        free(table);
-        return rc;
-    }
-    *offer = shell->offer = table;
-    return 0;
+    if (!shell->offer)
+        rc = cpu_model_query(shell->kvm, &table, e);
+    if (rc == 0 && !shell->offer)
+        rc = keep(&shell->offer, &table, e);
+    *offer = shell->offer;
+    return rc;
 }
 
-static int give_default(struct shell *shell, int vcpu_fd, struct err *e)
+static int give_default(struct shell *shell, const struct cpuid_table *offer, struct err *e)
 {
     static const struct machine_config config = MACHINE_CONFIG_DEFAULTS;
-    const struct cpuid_table *offer;
+    int fd = shell->vcpus->vcpu[0].fd;
     struct cpu_model model;
-    int rc = shell_offer(shell, &offer, e);
+    int rc = cpu_model_create(&model, offer, &config, NULL, e);
 
     if (rc == 0)
-        rc = cpu_model_create(&model, offer, &config, NULL, e);
-    return rc ? rc : cpu_model_give_cpuid(&model, vcpu_fd, 0, e);
+        rc = cpu_model_give_cpuid(&model, fd, 0, e);
+    if (rc == 0)
+        rc = cpu_model_read_back(fd, &model.cpuid, e);
+    return rc ? rc : keep(&shell->given, &model.cpuid, e);
 }
 
 int shell_given(struct shell *shell, const struct cpuid_table **given, struct err *e)
 {
-    struct cpuid_table *table = shell->given ? shell->given : new_table(e);
-    int fd = shell->vcpus->vcpu[0].fd, rc = table ? 0 : -ENOMEM;
+    const struct cpuid_table *offer;
+    int rc = shell->given ? 0 : shell_offer(shell, &offer, e);
 
-    if (table && !shell->given)
-        rc = give_default(shell, fd, e);
     if (rc == 0 && !shell->given)
-        rc = cpu_model_read_back(fd, table, e);
-    if (rc) {
-        free(table);
-        return rc;
-    }
-    *given = shell->given = table;
-    return 0;
+        rc = give_default(shell, offer, e);
+    *given = shell->given;
+    return rc;
 }
 
 void shell_inherit(struct shell *shell, const struct shell *parent)
 {
-    shell->offer = parent->offer ? malloc(sizeof(*shell->offer)) : NULL;
-    if (shell->offer) /* without memory it asks again */
-        *shell->offer = *parent->offer;
+    shell->offer = parent->offer ? copy(parent->offer) : NULL; /* without memory it asks again */
 }
 
 void shell_forget_vm(struct shell *shell)

@@ -21,6 +21,7 @@
 
 #define MSR_TSC          0x10u
 #define MSR_MTRR_FIX_64K 0x250u
+#define MSR_MC0_CTL      0x400u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_LSTAR        0xc0000082u
 #define MSR_KERNEL_GS    0xc0000102u
@@ -340,6 +341,38 @@ static void test_guest_goes_on_in_new_vm_through_file(void **state)
     free_whole(&back);
 }
 
+static bool set_now(const struct fixture *f, uint32_t index, uint64_t value)
+{
+    struct {
+        uint32_t count, pad;
+        struct kvm_msr_entry entry;
+    } set = {.count = 1, .entry = {.index = index, .data = value}};
+
+    return ioctl(f->vcpus.vcpu[0].fd, KVM_SET_MSRS, &set) == 1;
+}
+
+static void test_banks_of_machine_checks_are_saved_once_they_were_written_to(void **state)
+{
+    struct whole s;
+    struct fixture f;
+
+    (void)state;
+    boot(&f);
+    make_whole(&s);
+    save(&s, &f);
+    for (uint32_t i = 0; i < s.vcpu[0]->msrs.count; i++) {
+        const struct kvm_msr_entry *entry = &s.vcpu[0]->msrs.entry[i];
+
+        assert_false(entry->index - MSR_MC0_CTL < 128 && entry->data == 0);
+    }
+    if (!set_now(&f, MSR_MC0_CTL, UINT64_MAX))
+        skip();
+    save(&s, &f);
+    assert_true(get_msr(s.vcpu[0], MSR_MC0_CTL) == UINT64_MAX);
+    free_whole(&s);
+    close_vm(&f);
+}
+
 static void test_guest_clock_goes_on_from_where_it_was(void **state)
 {
     struct fixture f;
@@ -557,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_state_restored_into_new_vm_is_saved_from_it_unchanged),
         cmocka_unit_test(test_state_file_gives_back_what_was_written),
         cmocka_unit_test(test_guest_goes_on_in_new_vm_through_file),
+        cmocka_unit_test(test_banks_of_machine_checks_are_saved_once_they_were_written_to),
         cmocka_unit_test(test_guest_clock_goes_on_from_where_it_was),
         cmocka_unit_test(test_time_stamp_counters_go_on_from_where_they_were),
         cmocka_unit_test(test_guest_clock_with_wall_clock_is_put_forward),

@@ -33,6 +33,10 @@ static const struct msr_range unlisted[] = {
     {0x400, 128} /* machine checks: 32 banks of 4 */
 };
 
+/* Of these, which a guest rarely writes to, a new vCPU has zeros: zeros need not be saved. Setting
+ * them was most of what setting the registers takes. */
+static const struct msr_range zero_at_first[] = {{0x400, 128}};
+
 /* Hyper-V's, which KVM lists always, and which no guest of ours is offered: writing one would make
  * KVM set Hyper-V up. */
 static const struct msr_range withheld[] = {{0x40000000, 0x200}};
@@ -105,6 +109,19 @@ static int transfer(int vcpu_fd, unsigned long request, struct kvm_msr_entry *en
     return 0;
 }
 
+static void drop_zeros(struct msr_state *msrs)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < msrs->count; i++) {
+        const struct kvm_msr_entry *entry = &msrs->entry[i];
+
+        if (entry->data != 0 || !in_range(zero_at_first, ARRAY_SIZE(zero_at_first), entry->index))
+            msrs->entry[kept++] = *entry;
+    }
+    msrs->count = kept;
+}
+
 /* What cannot be read is not there, and is dropped from the list. */
 int msrs_save(struct vcpu_call *call, struct vcpu_state *s)
 {
@@ -122,8 +139,9 @@ int msrs_save(struct vcpu_call *call, struct vcpu_state *s)
         kept += done;
         at += done < asked ? done + 1 : done;
     }
-    memset(&msrs->entry[kept], 0, (MSR_STATE_MAX - kept) * sizeof(msrs->entry[0]));
     msrs->count = kept;
+    drop_zeros(msrs);
+    memset(&msrs->entry[msrs->count], 0, (MSR_STATE_MAX - msrs->count) * sizeof(msrs->entry[0]));
     return rc;
 }
 
