@@ -150,6 +150,7 @@ struct snapshot_load_body {
     struct overrides_body overrides;
     struct metrics_override_body metrics;
     enum load_pages pages;
+    char *record, *prefetch; /* working sets; NULL = not given */
     bool has_backend, has_metrics, has_enable_diff, enable_diff, track_dirty, resume, wall_clock;
 };
 extern const struct schema snapshot_create_schema, snapshot_load_schema, mem_backend_schema,

@@ -100,3 +100,36 @@ int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_lo
         return load_served(mem, load, config, map, lost, e);
     return load_file(mem, lock, load, config, map, e);
 }
+
+/* ---- working sets ---------------------------------------------------------------------------- */
+
+int load_check_working_set(const struct machine_load *load, struct err *e)
+{
+    if (load->backend != MEM_BACKEND_FILE && (load->record || load->prefetch))
+        return err_set(e, -EINVAL,
+                       "A working set is of a memory file: none is recorded or fetched of memory "
+                       "that another process serves.");
+    if (load->record && load->prefetch)
+        return err_set(e, -EINVAL,
+                       "A working set cannot be recorded while one is fetched, whose pages would "
+                       "all count as touched.");
+    return 0;
+}
+
+int load_working_set(const struct mem *mem, const struct machine_load *load,
+                     struct recording **recording, struct err *e)
+{
+    struct working_set set;
+    int rc;
+
+    if (load->record)
+        return recording_begin(recording, mem, load->record, e);
+    if (!load->prefetch)
+        return 0;
+    rc = working_set_read(&set, load->prefetch, mem_size(mem), e);
+    if (rc)
+        return rc;
+    working_set_fetch(&set, mem);
+    working_set_free(&set);
+    return 0;
+}

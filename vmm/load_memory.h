@@ -6,6 +6,7 @@
 #include "vmm/machine.h"
 #include "vmm/snapshot/file_lock.h"
 #include "vmm/snapshot/mem_map.h"
+#include "vmm/snapshot/touched.h"
 
 /*
  * Makes the RAM of `config`, as `load` says; what is in it is as `map` describes. On error there
@@ -16,5 +17,13 @@
 int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_load *load,
                 const struct machine_config *config, const struct mem_map *map,
                 void (*lost)(const struct err *e), struct err *e) __must_check;
+
+/* Whether what `load` wants of working sets goes together; before anything is made. */
+int load_check_working_set(const struct machine_load *load, struct err *e) __must_check;
+
+/* Begins to record one or fetches one, as `load` says, in memory that load_memory has just made.
+ * *recording is set where one was begun. */
+int load_working_set(const struct mem *mem, const struct machine_load *load,
+                     struct recording **recording, struct err *e) __must_check;
 
 #endif

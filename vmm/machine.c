@@ -7,6 +7,7 @@
 #include "vmm/base/timeline.h"
 #include "vmm/legacy/console.h"
 #include "vmm/machine_parts.h"
+#include "vmm/snapshot/touched.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -226,10 +227,20 @@ int machine_start(struct machine *machine, struct err *e)
     return 0;
 }
 
+void machine_end_recording(struct machine *machine)
+{
+    struct err e;
+
+    if (machine->recording && recording_end(machine->recording, &e))
+        log_warn("%s", e.text);
+    machine->recording = NULL;
+}
+
 void machine_end(struct machine *machine, int exit_code)
 {
     if (machine->state == MACHINE_STOPPED)
         return;
+    machine_end_recording(machine);
     machine->state = MACHINE_STOPPED;
     machine->exit_code = exit_code;
     vcpus_end(&machine->vcpus);
@@ -266,6 +277,7 @@ int machine_pause(struct machine *machine, struct err *e)
     /* A guest that ended meanwhile stays ended: the loop is about to say so. */
     if (machine->state == MACHINE_RUNNING)
         machine->state = MACHINE_PAUSED;
+    machine_end_recording(machine);
     return 0;
 }
 

@@ -127,6 +127,8 @@ struct machine_load {
     bool any_pages;  /* `pages` is not given: as saved */
     enum mem_pages pages;
     struct saved_overrides overrides;
+    const char *record;   /* write here which pages were touched, at the first pause or the end */
+    const char *prefetch; /* such a file: fetch those pages now; NULL each = no */
 };
 
 /*

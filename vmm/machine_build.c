@@ -18,9 +18,21 @@
 
 #include <sys/mman.h>
 
+/* That of SIGBUS, which is what the monitor's own access to such memory raises. */
+#define EXIT_MEMORY_GONE 149
+
+/* A guest whose memory file was cut short has lost the pages behind its new end, also those that it
+ * had written to: whatever it fails of then, it is that. */
 static void vcpu_failed(void *owner, int exit_code)
 {
-    machine_end(owner, exit_code);
+    struct machine *machine = owner;
+
+    if (mem_file_is_cut(&machine->mem)) {
+        log_error("The memory file %s has been cut short while the guest ran from it.",
+                  machine->mem_path ? machine->mem_path : "of the snapshot");
+        exit_code = EXIT_MEMORY_GONE;
+    }
+    machine_end(machine, exit_code);
 }
 
 /* Both ways by which a guest asks for its end: the keyboard controller's reset line and ACPI

@@ -289,8 +289,10 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
                              "state from file: ");
     if (saved_devices_check(l->reader, &overrides, e))
         return err_prefix(e, "Failed to get snapshot state from file: ");
-    if (load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map,
-                    machine->options.lost, e))
+    if (load_check_working_set(l->load, e) ||
+        load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map,
+                    machine->options.lost, e) ||
+        load_working_set(&machine->mem, l->load, &machine->recording, e))
         return err_prefix(e, "Failed to load guest memory: ");
     if (check_same_mem(machine, l, e))
         return err_prefix(e, "Failed to load guest memory: ");

@@ -57,8 +57,9 @@ struct machine {
     struct shell shell;
     struct virtio_env env; /* what devices know of us: &mem and loop */
     struct mem mem;
-    struct file_lock mem_lock; /* on the memory file that mem.fd is, if any */
-    char *mem_path;            /* where that was found; NULL = none */
+    struct recording *recording; /* of a load's working set, until the first pause; or NULL */
+    struct file_lock mem_lock;   /* on the memory file that mem.fd is, if any */
+    char *mem_path;              /* where that was found; NULL = none */
     struct kvm kvm;
     struct vcpus vcpus;
     struct bus ports, mmio;
@@ -114,6 +115,9 @@ int machine_check_shareable(const struct machine *machine, unsigned processes,
 
 /* In a forked process: drops the mappings that would keep the parent's VM alive behind its end. */
 void machine_leave_vm(struct machine *machine);
+
+/* The end of a load's record of touched pages, if there is one: the file is written. */
+void machine_end_recording(struct machine *machine);
 
 /* Gives the guest our standard input, if it is to have it. */
 void machine_take_console(struct machine *machine);

@@ -102,6 +102,11 @@ static int check_can_save(const struct machine *machine, struct err *e)
         return err_set(e, -ENOTSUP,
                        "Cannot save the microVM state: a vhost-user drive keeps state of its own "
                        "in another process.");
+    if (mem_file_is_cut(&machine->mem))
+        return err_set(e, -EIO,
+                       "Cannot save the microVM state: the memory file %s has been cut short while "
+                       "the guest ran from it, which has lost memory.",
+                       machine->mem_path ? machine->mem_path : "of the snapshot");
     return 0;
 }
 

@@ -41,6 +41,15 @@ static const struct fate *find(int signal)
     return NULL;
 }
 
+/* What a user can do something about. */
+static const char *explain(int signal, const siginfo_t *info)
+{
+    if (signal == SIGBUS && info->si_code == BUS_ADRERR)
+        return ": a file behind the guest's memory has been cut short, or the host has no page for "
+               "it";
+    return "";
+}
+
 static void handle(int signal, siginfo_t *info, void *context)
 {
     const struct fate *fate = find(signal);
@@ -61,8 +70,8 @@ static void handle(int signal, siginfo_t *info, void *context)
     }
     console_restore();
     if (fate->exit_code)
-        log_in_signal(LOG_ERROR, "Shutting down VM after intercepting signal %d, code %d.", signal,
-                      info->si_code);
+        log_in_signal(LOG_ERROR, "Shutting down VM after intercepting signal %d, code %d%s.",
+                      signal, info->si_code, explain(signal, info));
     flush_metrics();
     if (fate->exit_code)
         _exit(fate->exit_code);

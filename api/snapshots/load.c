@@ -55,6 +55,10 @@ static const struct schema_member load_members[] = {
     {"metrics_override", SCHEMA_OBJECT, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
      SCHEMA_AT_GIVEN(struct snapshot_load_body, metrics, has_metrics),
      .object = &metrics_override_schema},
+    {"record_working_set", SCHEMA_PATH, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT(struct snapshot_load_body, record)},
+    {"prefetch", SCHEMA_PATH, SCHEMA_NULLABLE | SCHEMA_HIDDEN,
+     SCHEMA_AT(struct snapshot_load_body, prefetch)},
 };
 const struct schema snapshot_load_schema =
     SCHEMA("struct LoadSnapshotConfig", load_members, .lets_unknown = false);
@@ -96,6 +100,8 @@ static struct machine_load load_of(const struct snapshot_load_body *body,
         .pages = body->pages == LOAD_PAGES_AS_SAVED ? MEM_PAGES_DEFAULT
                                                     : (enum mem_pages)(body->pages - 1),
         .overrides = overrides_of(&body->overrides, mmds),
+        .record = body->record,
+        .prefetch = body->prefetch,
     };
 }
 

@@ -4,7 +4,10 @@
 #include "tests/e2e/bare.h"
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/snap.h"
 #include "tests/support/clock.h"
+#include "tests/support/files.h"
+#include "tests/support/text.h"
 #include "tests/support/uffd_handler.h"
 
 #include <signal.h>
@@ -20,15 +23,6 @@
 static const struct uffd_handler_seen *seen;
 
 /* ---- snapshots and their handlers ------------------------------------------------------------ */
-
-static void take(struct vm *vm, const char *name)
-{
-    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    vm_put(
-        vm, "/snapshot/create",
-        "{\"snapshot_type\":\"Full\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"}",
-        e2e_path(name), e2e_path(name));
-}
 
 /* A handler of that snapshot's memory, at the socket "uffd.sock". */
 static pid_t start_handler(const char *name, enum uffd_handler_end end, bool at_once)
@@ -124,7 +118,7 @@ static void take_counting(void)
     vm_boot(vm, bare_guest(BARE_COUNT), "");
     vm_expect(vm, "M\n");
     count_on(vm, "abc");
-    take(vm, "s");
+    snap_take(vm, "s");
     monitor_end(&vm->monitor);
 }
 
@@ -149,7 +143,7 @@ E2E(a_snapshot_of_served_memory_has_the_pages_that_nobody_touched_too, TINY | SA
     handler("s");
     struct vm *vm = revive("s", RESUMED);
     count_on(vm, "d");
-    take(vm, "t");
+    snap_take(vm, "t");
     CHECK_INT(seen->copied, (64 << 20) / 4096);
     monitor_end(&vm->monitor);
     handler("t");
@@ -207,7 +201,7 @@ E2E(the_api_answers_while_a_vcpu_waits_for_a_page_that_never_comes, TINY)
 {
     take_counting();
     struct vm *vm = revive_and_end("s", UFFD_HANDLER_IS_SILENT);
-    vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+    snap_resume(vm);
     usleep(200000);
     CHECK(!strcmp(vm_state(vm), "Running"));
     vm_get(vm, "/machine-config");
@@ -226,7 +220,7 @@ E2E(a_pause_while_a_page_never_comes_is_bounded, TINY)
 {
     take_counting();
     struct vm *vm = revive_and_end("s", UFFD_HANDLER_IS_SILENT);
-    vm_patch(vm, "/vm", "{\"state\":\"Resumed\"}");
+    snap_resume(vm);
     struct api_answer a;
     usleep(200000);
     enum api_outcome outcome =
@@ -235,4 +229,125 @@ E2E(a_pause_while_a_page_never_comes_is_bounded, TINY)
         CHECK_INT(a.status, 204); /* KVM let go of the page */
     else
         expect_end(vm, "has not served a page for 10 seconds that the monitor itself needs");
+}
+
+/* ---- Linux ----------------------------------------------------------------------------------- */
+
+enum { GUEST_MIB = 64, SQUEEZE_MIB = 16, POOL = GUEST_MIB / 2 };
+
+/* A guest with a balloon and a pattern in its memory; `more` are members of its configuration. */
+static struct vm *patterned(const char *more)
+{
+    struct vm *vm = vm_new(NULL);
+
+    vm_put(vm, "/balloon", "{\"amount_mib\":0,\"deflate_on_oom\":false}");
+    vm_put(vm, "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":%d%s}", GUEST_MIB, more);
+    linux_start(vm, REFERENCE_ELF, TEST_INITRD, "");
+    ask(vm, "mapwrite /tmp/pattern 2048 5");
+    return vm;
+}
+
+/* Until the handler was told of so many pages. */
+static void wait_for_removed(struct vm *vm, unsigned pages)
+{
+    int64_t deadline = clock_ms() + e2e_ms(20000);
+
+    while (seen->removed < pages) {
+        if (!clock_left(deadline))
+            FAIL("%u pages were removed, expected %u", seen->removed, pages);
+        process_pump(&vm->monitor.process, 50);
+    }
+}
+
+/* Has a balloon take memory and give it back. */
+static void squeeze(struct vm *vm)
+{
+    vm_patch(vm, "/balloon", "{\"amount_mib\":%d}", SQUEEZE_MIB);
+    wait_for_removed(vm, SQUEEZE_MIB * (1 << 20) / seen->page_size);
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+    vm_patch(vm, "/balloon", "{\"amount_mib\":0}");
+    ask(vm, "touch %d", GUEST_MIB / 2);
+    CHECK(seen->zeroed > 0);
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+}
+
+E2E(a_linux_guest_in_served_memory_gives_pages_back_and_is_saved_again, LINUX | SLOW)
+{
+    struct vm *vm = patterned("");
+    snap_take(vm, "s");
+    monitor_end(&vm->monitor);
+    handler("s");
+    vm = revive("s", RESUMED);
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+    squeeze(vm);
+    snap_take(vm, "t");
+    vm = snap_revive("t", "");
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+    linux_leave(vm, "reboot");
+    vm_exits(vm, 0);
+}
+
+E2E(a_diff_of_served_memory_completes_the_file_that_it_was_served_from, LINUX | SLOW)
+{
+    struct vm *vm = patterned("");
+    snap_take(vm, "s");
+    monitor_end(&vm->monitor);
+    handler("s");
+    vm = revive("s", RESUMED ",\"track_dirty_pages\":true");
+    ask(vm, "mapwrite /tmp/more 1024 6");
+    snap_diff(vm, "s");
+    monitor_end(&vm->monitor);
+    vm = snap_revive("s", "");
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+    ask(vm, "mapverify /tmp/more 1024 6");
+}
+
+E2E(a_vcpu_that_waits_for_a_page_can_be_paused, LINUX)
+{
+    struct vm *vm = patterned("");
+    snap_take(vm, "s");
+    monitor_end(&vm->monitor);
+    vm = revive_and_end("s", UFFD_HANDLER_IS_SILENT);
+    snap_resume(vm);
+    usleep(200000);
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    CHECK(!strcmp(vm_state(vm), "Paused"));
+}
+
+static void set_huge_pages(const char *count)
+{
+    CHECK_INT(files_write("/proc/sys/vm/nr_hugepages", count, strlen(count)), 0);
+}
+
+static unsigned huge_pages(void)
+{
+    struct text t = {0};
+    text_read_file(&t, "/proc/sys/vm/nr_hugepages");
+    unsigned count = (unsigned)strtoul(text_str(&t), NULL, 10);
+    text_free(&t);
+    return count;
+}
+
+E2E(a_guest_of_huge_pages_is_served_in_huge_pages, LINUX)
+{
+    set_huge_pages(text_format("%d", POOL));
+    if (huge_pages() < POOL)
+        e2e_skip("this host has no %d huge pages", POOL);
+    struct vm *vm = patterned(",\"huge_pages\":\"2M\"");
+    snap_take(vm, "s");
+    monitor_end(&vm->monitor);
+    handler("s");
+    vm = revive("s", RESUMED);
+    CHECK_INT(seen->page_size, 2 << 20);
+    ask(vm, "mapverify /tmp/pattern 2048 5");
+    CHECK(seen->copied < POOL);
+    squeeze(vm);
+    monitor_end(&vm->monitor);
+
+    struct vm *file = vm_new(NULL);
+    vm_refused(file, "PUT", "/snapshot/load", "Please use uffd",
+               "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}", e2e_path("s.state"),
+               e2e_path("s.mem"));
+    vm_exits(file, 1);
+    set_huge_pages("0");
 }

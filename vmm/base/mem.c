@@ -298,6 +298,14 @@ int mem_create_from_file(struct mem *mem, int fd, uint64_t size, enum mem_pages 
     return complete(mem, size, MEM_FILE_COPY, hva, e);
 }
 
+bool mem_file_is_cut(const struct mem *mem)
+{
+    struct stat st;
+
+    return mem->count > 0 && mem->region[0].backing == MEM_FILE_COPY && mem->fd >= 0 &&
+           fstat(mem->fd, &st) == 0 && (uint64_t)st.st_size < mem_size(mem);
+}
+
 void mem_destroy(struct mem *mem)
 {
     for (unsigned i = 0; i < mem->count; i++)

@@ -160,6 +160,10 @@ void mem_wait_is_over(const struct mem *mem);
 void mem_bring(const struct mem *mem, const struct mem_region *region, uint64_t offset,
                uint64_t len);
 
+/* Whether the file that RAM is a copy of has become shorter than RAM, as files do that others may
+ * write to. */
+bool mem_file_is_cut(const struct mem *mem);
+
 /* A memory file of `size` bytes, which nobody can change, for other processes to map: its
  * descriptor or -errno. */
 int mem_memory_file(uint64_t size, enum mem_pages pages) __must_check;
@@ -179,9 +183,9 @@ gpa_t mem_device_base(const struct mem *mem, uint64_t alignment);
 
 /*
  * Adds a device's region, before the VM is made; the mapping behind it stays the device's. Memory
- * that can be plugged (`plugged` is set) gets the bitmaps that RAM has, unless it comes with its own;
- * a file needs none, it is its own copy. -ENOSPC without room, or where it would end beyond any physical address;
- * -ENOMEM.
+ * that can be plugged (`plugged` is set) gets the bitmaps that RAM has, unless it comes with its
+ * own; a file needs none, it is its own copy. -ENOSPC without room, or where it would end beyond
+ * any physical address; -ENOMEM.
  */
 int mem_add_region(struct mem *mem, const struct mem_region *region, struct err *e) __must_check;
 
