@@ -135,11 +135,11 @@ E2E(a_state_file_with_any_damage_is_refused_and_ends_with_1, TINY | SANITIZER | 
         if (i % 3 == 0)
             bad.len = at;
         else
-            state.data[at] ^= 1 << i % 8;
+            state.data[at] = (char)(state.data[at] ^ 1 << i % 8);
         write_state("bad", &bad);
         load_bad(i, true);
         if (i % 3 != 0)
-            state.data[at] ^= 1 << i % 8;
+            state.data[at] = (char)(state.data[at] ^ 1 << i % 8);
     }
 }
 

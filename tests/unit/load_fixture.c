@@ -2,9 +2,9 @@
 /* load_fixture.c: see load_fixture.h. */
 #include "tests/unit/load_fixture.h"
 
-#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/files.h"
+#include "tests/unit/fake_kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/machine_parts.h"
 
@@ -99,6 +99,7 @@ void load_fixture_end(struct loaded *loaded)
     if (machine->devices.hotplug)
         hotplug_unmap(machine->devices.hotplug);
     mem_destroy(&machine->mem);
+    free(machine->mem_path);
     machine_destroy(machine);
     loop_destroy(loaded->loop);
     fake_kvm_forget();
