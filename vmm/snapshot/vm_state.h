@@ -29,8 +29,8 @@ int vm_state_save(struct vm_state *state, const struct kvm *kvm, struct err *e) 
 /*
  * Gives it to a VM, after its vCPUs have got their states: an interrupt that waits in a controller
  * goes to a local APIC at once. The guest's clock goes on where it was; with `wall_clock` it is put
- * forward by the time that has passed, where the kernels of both hosts can (Linux 5.16); a warning in the
- * log says that the first could not.
+ * forward by the time that has passed, where the kernels of both hosts can (Linux 5.16); a warning
+ * in the log says that the first could not.
  */
 int vm_state_restore(const struct vm_state *state, const struct kvm *kvm, bool wall_clock,
                      struct err *e) __must_check;
