@@ -270,6 +270,12 @@ static void test_saved_drive_whose_file_has_another_size_is_refused(void **state
 
 /* ---- drives with an overlay ---- */
 
+static void forget_layers(struct blk_overlay_config *overlay)
+{
+    while (overlay->layer_count > 0)
+        free(overlay->layer[--overlay->layer_count]);
+}
+
 /* One with a layer and an overlay that holds a block each: as a create leaves it beside "s". */
 static void save_with_layers(struct fixture *f, unsigned more_layers)
 {
@@ -290,13 +296,12 @@ static void save_with_layers(struct fixture *f, unsigned more_layers)
         state_writer_begin(&w, f->first.bytes, sizeof(f->first.bytes));
         saved_devices_write(&f->saved, &layers, &w);
         done(f, state_writer_end(&w, &f->first.len, &f->e));
-        config.overlay.layer_count = 0;
+        forget_layers(&config.overlay);
         for (unsigned k = 0; k < layers.count; k++)
             config.overlay.layer[config.overlay.layer_count++] = strdup(layers.layer[k].path);
         saved_layers_close(&layers, true);
     }
-    for (unsigned i = 0; i < config.overlay.layer_count; i++)
-        free(config.overlay.layer[i]);
+    forget_layers(&config.overlay);
 }
 
 static void holds(const struct fixture *f, uint64_t block, uint8_t byte)
