@@ -187,6 +187,36 @@ E2E(clones_go_on_over_a_stored_file_in_memory_and_in_a_file, TINY)
                        text_format(",\"drive_overrides\":[{\"drive_id\":\"d\"%s}]", in_file("p")));
 }
 
+/* The writer has a copy of what is in memory; what is in a file is kept before the guest goes on.
+ */
+static void is_kept_behind_its_back(const char *more)
+{
+    const char *base = new_base(LARGE);
+    struct vm *vm = vm_new(NULL);
+    boot_tiny(vm, base, more, "tiny=blk dev=0 seed=5");
+    usleep(20000);
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    vm_put(vm, "/snapshot/create",
+           "{\"background\":true,\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}",
+           e2e_path("s.state"), e2e_path("s.mem"));
+    snap_resume(vm);
+    vm_expect(vm, "BLK ok");
+    vm_exits(vm, 0); /* waits for its writer */
+    CHECK_INT(layers_here(), 1);
+    vm_expect(snap_revive("s", ""), "BLK ok");
+    is_untouched(base, LARGE);
+}
+
+E2E(a_snapshot_behind_the_guests_back_has_the_overlay_in_memory_of_its_moment, TINY)
+{
+    is_kept_behind_its_back(IN_MEMORY);
+}
+
+E2E(a_snapshot_behind_the_guests_back_has_the_overlay_in_a_file_of_its_moment, TINY)
+{
+    is_kept_behind_its_back(in_file("o"));
+}
+
 /* The guest does not notice any of it: it checks all that it has written. */
 E2E(ten_generations_of_overlays_lose_no_block_of_a_guest_that_writes, TINY)
 {

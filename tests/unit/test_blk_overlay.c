@@ -461,6 +461,19 @@ static void test_overlay_that_is_split_reads_the_same(void **state)
     tear_down(&f);
 }
 
+static void test_overlay_that_holds_nothing_is_not_split(void **state)
+{
+    struct fixture f;
+    struct err e;
+
+    (void)state;
+    set_up_drive(&f, file_config((char[]){"empty"}));
+    assert_int_equal(blk_split_overlay(f.blk, &e), 0);
+    assert_int_equal(blk_config(f.blk)->overlay.layer_count, 0);
+    assert_string_equal(blk_config(f.blk)->overlay.path, "empty");
+    tear_down(&f);
+}
+
 /* A fork's child has the parent's memory, and what was the parent's drive in it. */
 static void test_overlay_of_memory_is_inherited_as_it_is(void **state)
 {
@@ -697,6 +710,7 @@ int main(void)
         TEST(test_overlay_file_is_gone_on_with),
         TEST(test_overlay_without_flush_forgets_what_was_not_flushed_as_a_whole),
         TEST(test_overlay_that_is_split_reads_the_same),
+        TEST(test_overlay_that_holds_nothing_is_not_split),
         TEST(test_overlay_of_memory_is_inherited_as_it_is),
         TEST(test_overlay_of_a_file_is_inherited_as_a_layer),
         TEST(test_overlay_of_memory_agrees_with_model_ten_generations_deep),

@@ -394,8 +394,8 @@ int blk_split_overlay(struct blk *blk, struct err *e)
     struct blk_overlay_config *config = &blk->config.overlay;
     int rc = -EEXIST;
 
-    if (config->type != BLK_OVERLAY_FILE)
-        return 0;
+    if (config->type != BLK_OVERLAY_FILE || blk->overlay->written == 0)
+        return 0; /* memory is shared as it is, and what is empty need not be shared */
     for (unsigned n = 1; rc == -EEXIST && n <= SPLIT_NAMES_MAX; n++) {
         char *path;
 

@@ -70,7 +70,7 @@ struct overlay;
 const struct overlay *blk_overlay(const struct blk *blk); /* NULL = it has none */
 
 /* Before a fork: an overlay that is a file becomes a layer, and a new file beside it, with a number
- * at the end of its name, the overlay. Nothing to do for others. */
+ * at the end of its name, the overlay. Nothing to do for others, nor for one that holds nothing. */
 int blk_split_overlay(struct blk *blk, struct err *e) __must_check;
 
 /* The descriptors of its file and layers, if it has an overlay, for a fork's child to keep: how
