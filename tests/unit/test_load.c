@@ -4,8 +4,8 @@
  * of the format wrote it is loaded, and says what it was; whatever is wrong with its file, under a
  * right checksum too, is refused by a sentence.
  */
-#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
+#include "tests/unit/fake_kvm.h"
 #include "tests/unit/load_fixture.h"
 #include "tests/unit/unit.h"
 #include "vmm/machine_parts.h"
@@ -243,6 +243,32 @@ static bool changes_by_itself(const char *name)
     return false;
 }
 
+/* Banks of machine checks that are zero were saved once. */
+static bool has_same_registers(const struct state_section *was, const struct state_section *is)
+{
+    const size_t size = sizeof(struct kvm_msr_entry);
+    size_t at = 0;
+
+    for (size_t i = 0; i + size <= was->len; i += size) {
+        struct kvm_msr_entry entry;
+
+        memcpy(&entry, (const uint8_t *)was->data + i, size);
+        if (entry.index - 0x400 < 128 && entry.data == 0)
+            continue;
+        if (at + size > is->len || memcmp((const uint8_t *)is->data + at, &entry, size) != 0)
+            return false;
+        at += size;
+    }
+    return at == is->len;
+}
+
+static bool is_same(const struct state_section *was, const struct state_section *is)
+{
+    if (strcmp(was->name, "vcpu-msr") == 0)
+        return has_same_registers(was, is);
+    return is->len == was->len && memcmp(is->data, was->data, is->len) == 0;
+}
+
 static void expect_same_sections(const struct file *file, const struct file *again)
 {
     struct state_reader a = reader_of(file), b = reader_of(again);
@@ -255,7 +281,7 @@ static void expect_same_sections(const struct file *file, const struct file *aga
         /* Memory that can be plugged is in the map since 1.1. */
         if (is.version == was.version && !changes_by_itself(was.name) &&
             !(a.minor == 0 && strcmp(was.name, "memory") == 0)) {
-            if (is.len != was.len || memcmp(is.data, was.data, is.len) != 0)
+            if (!is_same(&was, &is))
                 fail_msg("section %s %u is not what it was", was.name, was.index);
         }
         state_reader_skip(&a);
