@@ -310,7 +310,16 @@ E2E(a_loaded_machine_shows_the_configuration_that_was_saved, TINY)
     vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":256,\"slot_size_mib\":128}");
     vm_boot(vm, bare_guest(BARE_COUNT), "");
     vm_expect(vm, "M\n");
+    /* What was acknowledged later counts as well. */
+    CHECK_INT(files_make_sparse(e2e_path("other"), 1 << 20), 0);
+    vm_patch(vm, "/drives/d",
+             "{\"drive_id\":\"d\",\"path_on_host\":\"%s\",\"rate_limiter\":{\"ops\":{\"size\":77,"
+             "\"refill_time\":1000}}}",
+             e2e_path("other"));
+    vm_patch(vm, "/pmem/p",
+             "{\"id\":\"p\",\"rate_limiter\":{\"ops\":{\"size\":5,\"refill_time\":100}}}");
     json_t *before = vm_get(vm, "/vm/config");
+    CHECK_HAS(json_dumps(before, 0), e2e_path("other"));
     snap_take(vm, "s");
     json_t *after = vm_get(snap_revive("s", ""), "/vm/config");
     char *was = json_dumps(before, JSON_SORT_KEYS), *is = json_dumps(after, JSON_SORT_KEYS);

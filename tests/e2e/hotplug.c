@@ -329,6 +329,36 @@ E2E(plugged_memory_outlives_snapshots_of_snapshots, LINUX | SLOW)
     verify(vm, 5);
 }
 
+/* What was written to it since, what was plugged since, and what was unplugged since. */
+E2E(plugged_memory_is_in_a_diff_that_is_merged, LINUX | SLOW)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    vm_put(vm, "/machine-config",
+           "{\"vcpu_count\":1,\"mem_size_mib\":%u,\"track_dirty_pages\":true}", RAM_MIB);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    unsigned before = total_mib(vm);
+    resize(vm, 256);
+    ask(vm, "mapwrite /tmp/pattern %u 1", PATTERN_MIB * 1024);
+    snap_take(vm, "s");
+    snap_resume(vm);
+    ask(vm, "mapwrite /tmp/pattern %u 2", PATTERN_MIB * 1024 / 2);
+    resize(vm, 512);
+    ask(vm, "hold %u", HELD_MIB);
+    resize(vm, 448);
+    snap_diff(vm, "s");
+    monitor_end(&vm->monitor);
+
+    vm = snap_revive("s", "");
+    CHECK_INT(status_of(vm, "plugged_size_mib"), 448);
+    ask(vm, "mapverify /tmp/pattern %u 2", PATTERN_MIB * 1024 / 2);
+    CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
+    resize(vm, 512);
+    ask(vm, "touch 256");
+    resize(vm, 0);
+    expect_total(vm, before);
+}
+
 /* Not through its own driver, which would not: at the address itself. */
 E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX | INTEL)
 {
