@@ -37,6 +37,9 @@
 
 #define LAYER_BLOCK 4096u
 
+/* Blocks whose bits are in one page of the bitmap. */
+#define LAYER_PAGE_BLOCKS (8 * UINT64_C(4096))
+
 struct layer_id {
     uint64_t word[2];
 };

@@ -303,12 +303,12 @@ bool overlay_has(const struct overlay *overlay, uint64_t first, uint64_t last)
 /* Sets the bits of blocks that the file at the top has now. */
 static int record(struct overlay *overlay, uint64_t first, uint64_t last)
 {
-    const uint64_t page_blocks = 8 * LAYER_BLOCK;
     int rc = 0;
 
     for (uint64_t block = first; block <= last; block++)
         overlay->bits[block / 8] |= (uint8_t)(1u << block % 8);
-    for (uint64_t page = first / page_blocks; page <= last / page_blocks && rc == 0; page++) {
+    for (uint64_t page = first / LAYER_PAGE_BLOCKS; page <= last / LAYER_PAGE_BLOCKS && rc == 0;
+         page++) {
         if (overlay->bits_wait)
             overlay->page_is_dirty[page] = 1;
         else

@@ -31,12 +31,12 @@ static int store_memory(const struct overlay *overlay, int fd, uint64_t first, u
 
 static int store_bits(const struct overlay *overlay, int fd)
 {
-    uint64_t blocks = layer_blocks(overlay->size), page_blocks = 8 * LAYER_BLOCK;
+    uint64_t blocks = layer_blocks(overlay->size);
     uint8_t bits[LAYER_BLOCK];
     int rc = 0;
 
     for (uint64_t page = 0; page < overlay_bits_pages(overlay) && rc == 0; page++) {
-        uint64_t first = page * page_blocks, end = MIN(first + page_blocks, blocks);
+        uint64_t first = page * LAYER_PAGE_BLOCKS, end = MIN(first + LAYER_PAGE_BLOCKS, blocks);
         bool any = false;
 
         memset(bits, 0, sizeof(bits));
