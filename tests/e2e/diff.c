@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define TRACKED ",\"track_dirty_pages\":true"
@@ -250,6 +251,26 @@ E2E(a_create_onto_a_full_file_system_leaves_the_former_snapshot_and_loses_no_pag
     snap_diff(vm, "small/s");
     snap_take(vm, "f");
     same_contents("small/s.mem", "f.mem");
+}
+
+E2E(a_create_beyond_the_limit_of_file_sizes_is_refused_and_its_guest_goes_on, TINY)
+{
+    struct vm *vm = pacing(TRACKING, NULL);
+    struct rlimit limit, small;
+    snap_take(vm, "s");
+    run_on(vm);
+    CHECK_INT(prlimit(vm->monitor.process.pid, RLIMIT_FSIZE, NULL, &limit), 0);
+    small = (struct rlimit){.rlim_cur = 1 << 20, .rlim_max = limit.rlim_max};
+    CHECK_INT(prlimit(vm->monitor.process.pid, RLIMIT_FSIZE, &small, NULL), 0);
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    vm_refused(vm, "PUT", "/snapshot/create", "s.mem: File too large",
+               "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}", e2e_path("s.state"),
+               e2e_path("s.mem"));
+    CHECK_INT(prlimit(vm->monitor.process.pid, RLIMIT_FSIZE, &limit, NULL), 0);
+    run_on(vm);
+    snap_diff(vm, "s");
+    snap_take(vm, "f");
+    same_contents("s.mem", "f.mem");
 }
 
 E2E(a_diff_is_not_merged_into_a_file_that_another_runs_from, TINY)

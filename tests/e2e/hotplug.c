@@ -360,6 +360,30 @@ E2E(plugged_memory_is_in_a_diff_that_is_merged, LINUX | SLOW)
 }
 
 /* Not through its own driver, which would not: at the address itself. */
+E2E(plugged_memory_is_right_in_a_chain_of_diffs, LINUX | SLOW)
+{
+    struct vm *vm = vm_new(NULL);
+    vm_put(vm, "/hotplug/memory", "{\"total_size_mib\":%u}", TOTAL_MIB);
+    vm_patch(vm, "/machine-config", "{\"mem_size_mib\":%u,\"track_dirty_pages\":true}", RAM_MIB);
+    linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
+    resize(vm, 512);
+    ask(vm, "mapwrite /tmp/pattern 32768 1");
+    ask(vm, "hold %u", HELD_MIB);
+    snap_take(vm, "s");
+    for (unsigned i = 1; i <= 4; i++) {
+        snap_resume(vm);
+        CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
+        resize(vm, i % 2 ? 128 : 512);
+        ask(vm, "mapwrite /tmp/pattern 32768 %u", i + 1);
+        ask(vm, "hold %u", i % 2 ? 16 : HELD_MIB);
+        snap_diff(vm, "s"); /* into the file that it runs from, from the second on */
+        monitor_end(&vm->monitor);
+        vm = snap_revive("s", ",\"track_dirty_pages\":true");
+        ask(vm, "mapverify /tmp/pattern 32768 %u", i + 1);
+    }
+    CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
+}
+
 E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX | INTEL)
 {
     struct vm *vm = hotplug_vm("");

@@ -845,6 +845,27 @@ static void test_hotplug_restored_block_that_is_unplugged_comes_back_zeroed(void
 }
 
 /* What a balloon takes of it must not come back as the file has it. */
+/* A Diff does not touch what its file has of them; the next one has to. */
+static void test_hotplug_restored_block_that_is_not_plugged_is_dirty(void **state)
+{
+    const struct mem_region *region;
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    load_from_file(&f, &fd, 6);
+    assert_int_equal(hotplug_restore(f.hotplug, fd, RAM, NULL), 0);
+    close(fd);
+    region = &f.mem.device[0];
+    for (uint64_t block = 0; block < 64; block++) {
+        uint64_t page = block * BLOCK / PAGE_SIZE;
+        bool dirty = region->dirty[page / 64] >> (page % 64) & 1;
+
+        assert_int_equal(dirty, block != 1 && block != 2);
+    }
+    tear_down(&f);
+}
+
 static void test_hotplug_restored_memory_that_is_discarded_reads_as_zeros(void **state)
 {
     struct fixture f;
@@ -938,6 +959,7 @@ int main(void)
         cmocka_unit_test(test_hotplug_state_begins_with_the_configuration_space),
         cmocka_unit_test(test_hotplug_restored_blocks_are_the_files_until_they_are_written),
         cmocka_unit_test(test_hotplug_restored_block_that_is_unplugged_comes_back_zeroed),
+        cmocka_unit_test(test_hotplug_restored_block_that_is_not_plugged_is_dirty),
         cmocka_unit_test(test_hotplug_restored_memory_that_is_discarded_reads_as_zeros),
         cmocka_unit_test(test_hotplug_restore_of_plugged_blocks_needs_the_file_that_has_them),
         cmocka_unit_test(test_hotplug_restore_of_hostile_state_is_refused),

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define QUEUE 0
 
@@ -606,6 +607,27 @@ static bool is_sound(const struct hotplug *hotplug)
            s->usable_region_size % s->block_size == 0 && count_runs(hotplug) <= RUNS_MAX;
 }
 
+/* What a Diff has left in the file of blocks that are not plugged is not what they hold, which is
+ * zeros. A file that cannot tell where it has data has it everywhere. */
+static void mark_leftovers(struct hotplug *hotplug, struct blocks run, int fd, uint64_t offset)
+{
+    const off_t begin = (off_t)(offset + run.first * hotplug->s.block_size);
+    const off_t end = begin + (off_t)(run.count * hotplug->s.block_size);
+
+    for (off_t at = begin, hole; at < end; at = hole) {
+        off_t data = lseek(fd, at, SEEK_DATA);
+
+        if (data >= end || (data < 0 && errno == ENXIO))
+            return;
+        at = MAX(data, at);
+        hole = lseek(fd, at, SEEK_HOLE);
+        if (hole < 0 || hole > end)
+            hole = end;
+        mem_mark_gone(hotplug->dev.env.mem, GPA(hotplug->s.addr + (uint64_t)at - offset),
+                      (uint64_t)(hole - at));
+    }
+}
+
 int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err *e)
 {
     uint64_t block = hotplug->s.block_size;
@@ -622,6 +644,9 @@ int hotplug_restore(struct hotplug *hotplug, int fd, uint64_t offset, struct err
         return err_set(e, -EINVAL,
                        "The snapshot has plugged memory, which can only be loaded from a memory "
                        "file that has it, by the back end File.");
+    for (run = next_run(hotplug, 0, false); run.count > 0 && fd >= 0;
+         run = next_run(hotplug, run.first + run.count, false))
+        mark_leftovers(hotplug, run, fd, offset);
     for (run = next_run(hotplug, 0, true); run.count > 0 && rc == 0;
          run = next_run(hotplug, run.first + run.count, true))
         rc = hotplug_memory_take_copy(&hotplug->memory, run.first * block, run.count * block, fd,

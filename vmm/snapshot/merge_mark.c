@@ -86,12 +86,12 @@ void merge_mark_forget(const struct new_file *mem)
 /* Which inode a mark names; 0 = it cannot be told. */
 static uint64_t read_inode(int mark)
 {
+    static const char key[] = "inode ";
     char text[64] = {0};
-    uint64_t inode;
 
-    if (read(mark, text, sizeof(text) - 1) <= 0 || sscanf(text, "inode %" SCNu64, &inode) != 1)
+    if (read(mark, text, sizeof(text) - 1) <= 0 || strncmp(text, key, strlen(key)) != 0)
         return 0;
-    return inode;
+    return strtoull(text + strlen(key), NULL, 10);
 }
 
 int merge_mark_check(const char *path, int fd, struct err *e)

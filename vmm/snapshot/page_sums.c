@@ -5,6 +5,7 @@
 #include "vmm/snapshot/crc64.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -175,13 +176,15 @@ static int compare(void *arg, uint64_t index, uint64_t sum)
 int page_sums_verify(const struct page_sums *sums, int fd, uint64_t mem_size, struct err *e)
 {
     struct verifying v = {.sums = sums};
+    uint64_t begin;
     int rc = sums->count > 0 ? for_each_block(fd, mem_size, sums->block, compare, &v) : 0;
 
     if (rc == 0 && !holes_are_right(&v, sums->count))
         rc = -EUCLEAN;
+    begin = v.next * sums->block;
     if (rc == -EUCLEAN)
-        return err_set(e, rc, "The memory file is not what it was: bytes %#llx to %#llx differ.",
-                       (unsigned long long)(v.next * sums->block),
-                       (unsigned long long)MIN((v.next + 1) * sums->block, mem_size));
+        return err_set(
+            e, rc, "The memory file is not what it was: bytes %#" PRIx64 " to %#" PRIx64 " differ.",
+            begin, MIN(begin + sums->block, mem_size));
     return rc ? err_set(e, rc, "Cannot read the memory file: %s", err_os(rc)) : 0;
 }

@@ -230,7 +230,7 @@ static int commit_in_place(struct snapshot_writer *w, struct err *e)
 
 static int write_state(struct snapshot_writer *w, struct state_writer *state, struct err *e)
 {
-    size_t len;
+    size_t len = 0;
     int rc = 0;
 
     if (w->job.sums)
