@@ -27,8 +27,8 @@
  *         loads it once while its working set is recorded into FILE, until the guest has answered:
  *             touched PAGES          of the guest's memory that are mapped then
  *     snaptime prefetched DIR FILE MONITOR [OPTION]...
- *         loads it with that working set and lets nothing run:
- *             prefetched PAGES       of the guest's memory that are mapped a little later
+ *         loads it with that working set, from an empty page cache, and lets nothing run:
+ *             prefetched PAGES       of the memory file that are in the page cache a little later
  *
  * The sequence of these steps is part of the definition of the recorded figures.
  */
@@ -37,6 +37,7 @@
 
 #include <stdint.h>
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define GUEST_PORT        5000
@@ -238,13 +239,8 @@ static void make_in_background(char **argv)
 
 static void drop_page_cache(void)
 {
-    const char *wanted = getenv("DROP");
-    int fd;
-
-    if (!wanted)
-        return;
     sync();
-    fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+    int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "3", 1) != 1)
         err(1, "dropping the page cache");
     close(fd);
@@ -264,10 +260,10 @@ static void load(char *const *command, const char *members, int waiting)
     pid_t pid = start_monitor(command);
     int api = connect_soon(api_path);
 
-    if (waiting) {
+    if (waiting)
         usleep(WAITING_US);
+    if (waiting && getenv("DROP"))
         drop_page_cache();
-    }
     double call = now_ms();
     ask_for_load(api, "true", members);
     double called = now_ms();
@@ -287,7 +283,8 @@ static void load_all(char **argv)
     for (int i = 0; i < atoi(argv[1]); i++)
         load(argv + 3, argv[2], 1);
     for (int i = 0; i < atoi(argv[1]); i++) {
-        drop_page_cache();
+        if (getenv("DROP"))
+            drop_page_cache();
         load(argv + 3, argv[2], 0);
     }
 }
@@ -341,16 +338,35 @@ static void record(char **argv)
     stop(pid);
 }
 
+static size_t cached_pages(void)
+{
+    static unsigned char resident[GUEST_MIB * 256];
+    char path[200];
+    size_t pages = 0;
+
+    snprintf(path, sizeof(path), "%s/s.mem", dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *map = mmap(NULL, (size_t)GUEST_MIB << 20, PROT_READ, MAP_SHARED, fd, 0);
+    if (fd < 0 || map == MAP_FAILED || mincore(map, (size_t)GUEST_MIB << 20, resident))
+        err(1, "%s", path);
+    for (size_t i = 0; i < sizeof(resident); i++)
+        pages += resident[i] & 1;
+    munmap(map, (size_t)GUEST_MIB << 20);
+    close(fd);
+    return pages;
+}
+
 static void prefetch(char **argv)
 {
     char members[200];
     pid_t pid = start_monitor(argv + 2);
     int api = connect_soon(api_path);
 
+    drop_page_cache();
     snprintf(members, sizeof(members), ",\"prefetch\":\"%s\"", argv[1]);
     ask_for_load(api, "false", members);
     usleep(SETTLE_US);
-    printf("prefetched %zu\n", guest_pages(pid));
+    printf("prefetched %zu\n", cached_pages());
     stop(pid);
 }
 

@@ -22,6 +22,7 @@ from rows_net import row_net
 from rows_snapshot import row_snapshot
 from rows_vsock import row_vsock
 from rows_wire import row_wire
+from rows_workingset import row_workingset
 
 # A line a row, so that two new ones do not meet.
 ROWS = {
@@ -33,6 +34,7 @@ ROWS = {
     "vsock": row_vsock,
     "wire": row_wire,
     "snapshot": row_snapshot,
+    "workingset": row_workingset,
     "clones": row_clones,
     "fork": row_fork,
     "api": row_api,

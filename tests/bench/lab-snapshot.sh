@@ -16,6 +16,10 @@ measure()
 }
 
 measure mayfly ./mayfly --level Error
+echo "== prefetch"
+bench/snaptime record /tmp/s /tmp/s/s.ws ./mayfly --level Error
+bench/snaptime load /tmp/s 5 ',"prefetch":"/tmp/s/s.ws"' ./mayfly --level Error
+
 # How often the guest's first steps leave it for want of a page, in two loads with two connections each.
 trace=/sys/kernel/tracing
 echo 16384 >$trace/buffer_size_kb

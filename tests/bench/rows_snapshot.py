@@ -38,6 +38,10 @@ def row_snapshot(_, __):
         return Row(figure, WHERE, column(out, "mayfly", word, index), "virtual ms", reach, peers, note,
                    "ci/bench --only snapshot")
 
+    def prefetched(word, figure, reach):
+        return Row(figure, WHERE, column(out, "prefetch", word, 1), "virtual ms", reach, {}, "",
+                   "ci/bench --only snapshot")
+
     def background(word, figure, reach):
         return Row(figure, WHERE, column(out, "background", word), "virtual ms", reach, {}, "",
                    "ci/bench --only snapshot")
@@ -49,6 +53,8 @@ def row_snapshot(_, __):
             row("the next connection after it", "waiting", "load warm", 1.3 * warm, 2,
                 "the floor is the same of the guest before its snapshot", floor=warm),
             row("exec, load, to that answer", "fresh", "exec answer", 3.4, 1),
+            prefetched("waiting", "load call to that answer, with a recorded working set", None),
+            prefetched("fresh", "exec, load, to that answer, the same", 3.0),
             row("full snapshot of a 128 MiB guest, the create call", "full", "full", 65),
             row("diff snapshot of an idle guest, from pause to resumption", "diff", "diff",
                 0.9 + 0.7 * column(out, "mayfly", "diff", 1), 0,
