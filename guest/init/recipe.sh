@@ -7,7 +7,7 @@
 init_programs=(
     "init init.c"
     "bench-init bench-init.c"
-    "test-init test-init.c test-agent.c test-system.c test-disk.c test-http.c test-memory.c test-net.c test-soak.c test-vsock.c"
+    "test-init test-init.c test-agent.c test-system.c test-disk.c test-http.c test-memory.c test-net.c test-soak.c test-state.c test-vsock.c"
 )
 init_flags=(-std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wconversion -static -s)
 

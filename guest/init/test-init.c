@@ -81,7 +81,7 @@ static const struct command *find_command(const char *name)
 {
     const struct command *const tables[] = {system_commands, agent_commands,  disk_commands,
                                             http_commands,   memory_commands, net_commands,
-                                            soak_commands,   vsock_commands};
+                                            soak_commands,   state_commands,  vsock_commands};
 
     for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
         for (const struct command *c = tables[i]; c->name; c++) {

@@ -22,6 +22,7 @@ extern const struct command memory_commands[];
 extern const struct command system_commands[];
 extern const struct command net_commands[];
 extern const struct command soak_commands[];
+extern const struct command state_commands[];
 extern const struct command http_commands[];
 extern const struct command vsock_commands[];
 
