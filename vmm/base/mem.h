@@ -31,8 +31,8 @@ static inline gpa_t gpa_add(gpa_t gpa, uint64_t offset)
 }
 
 enum mem_pages {
-    MEM_PAGES_DEFAULT,     /* what the host gives; 2 MiB aligned, so "always" THP can serve it */
-    MEM_PAGES_TRANSPARENT, /* MADV_HUGEPAGE */
+    MEM_PAGES_DEFAULT,     /* transparent huge pages where they pay and the host's policy allows */
+    MEM_PAGES_TRANSPARENT, /* MADV_HUGEPAGE everywhere */
     MEM_PAGES_HUGETLB_2M,  /* hugetlbfs, no reservation */
 };
 
