@@ -376,3 +376,23 @@ E2E(forks_of_a_linux_guest_with_four_processors_under_disk_load_lose_nothing, LI
     }
     CHECK_INT(number_of(ask(vm, "load vda off"), "bad"), 0);
 }
+
+static void set_huge_pages(unsigned count)
+{
+    const char *text = text_format("%u", count);
+    CHECK_INT(files_write("/proc/sys/vm/nr_hugepages", text, strlen(text)), 0);
+}
+
+E2E(a_fork_of_a_guest_in_huge_pages_wants_as_many_to_spare, LINUX)
+{
+    enum { GUEST = 64 / 2 };
+    set_huge_pages(GUEST);
+    struct vm *vm = pacing("{\"mem_size_mib\":64,\"huge_pages\":\"2M\"}", NULL);
+    vm_refused(vm, "PUT", "/snapshot/fork", "has not the 32 free huge pages", "{\"children\":[%s]}",
+               child_body("a", ""));
+    counts_beyond(vm, pace_of(vm));
+    set_huge_pages(3 * GUEST);
+    struct twin twin = fork_one(vm, "a", "");
+    counts_beyond_in(twin.console, pace_of(vm));
+    counts_beyond(vm, pace_of(vm));
+}
