@@ -27,7 +27,7 @@
 #define SECTION_LEN  28
 
 /* What the corpus' machines have. */
-#define MEM_SIZE (16 * MIB)
+#define MEM_SIZE (144 * MIB)
 
 enum { RUN = 1, SAVE = 2 };
 

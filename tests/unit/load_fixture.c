@@ -27,6 +27,7 @@ void load_fixture_enter(uint64_t mem_size)
     BUG_ON(!directory || chdir(directory));
     add_file("root.img", 64 * MIB);
     add_file("data.img", MIB);
+    add_file("base.img", MIB);
     add_file("pmem.img", 2 * MIB);
     add_file("mem", mem_size);
     log_set_options(&(struct log_options){.level = LOG_OFF});
