@@ -30,13 +30,7 @@ static void make_template(const char *path, const char *elf)
 /* All that can be done before anybody has said which guest it will be. */
 static void prepare(struct vm *vm, struct cpuid *cpuid)
 {
-    void *area = mmap(NULL, MEM_SIZE + HUGE_PAGE, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    if (area == MAP_FAILED)
-        err(1, "mmap");
-    vm->mem = (uint8_t *)(((uintptr_t)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    vm->mem_size = MEM_SIZE;
+    vm_reserve(vm, MEM_SIZE, PROT_NONE);
     vm_create_over(vm);
     if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0))
         err(1, "KVM_CREATE_IRQCHIP");

@@ -324,14 +324,23 @@ static size_t guest_pages(pid_t pid)
     return pages;
 }
 
-static void record(char **argv)
+/* Loads with a working set's file for this member. */
+static pid_t load_with(char **argv, const char *member, const char *resume, int *api)
 {
     char members[200];
     pid_t pid = start_monitor(argv + 2);
-    int api = connect_soon(api_path);
 
-    snprintf(members, sizeof(members), ",\"record_working_set\":\"%s\"", argv[1]);
-    ask_for_load(api, "true", members);
+    *api = connect_soon(api_path);
+    snprintf(members, sizeof(members), ",\"%s\":\"%s\"", member, argv[1]);
+    ask_for_load(*api, resume, members);
+    return pid;
+}
+
+static void record(char **argv)
+{
+    int api;
+    pid_t pid = load_with(argv, "record_working_set", "true", &api);
+
     answer();
     ask_state(api, "Paused");
     printf("touched %zu\n", guest_pages(pid));
@@ -358,13 +367,10 @@ static size_t cached_pages(void)
 
 static void prefetch(char **argv)
 {
-    char members[200];
-    pid_t pid = start_monitor(argv + 2);
-    int api = connect_soon(api_path);
+    int api;
 
     drop_page_cache();
-    snprintf(members, sizeof(members), ",\"prefetch\":\"%s\"", argv[1]);
-    ask_for_load(api, "false", members);
+    pid_t pid = load_with(argv, "prefetch", "false", &api);
     usleep(SETTLE_US);
     printf("prefetched %zu\n", cached_pages());
     stop(pid);

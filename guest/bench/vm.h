@@ -72,16 +72,23 @@ static inline void vm_create_over(struct vm *vm)
         err(1, "KVM_SET_USER_MEMORY_REGION");
 }
 
-/* The same with `mem_size` bytes of new memory, 2 MiB aligned so that one nested fault can map as
+/* Addresses for `mem_size` bytes of guest memory, 2 MiB aligned so that one nested fault can map as
    much. */
-static inline void vm_create(struct vm *vm, size_t mem_size)
+static inline void vm_reserve(struct vm *vm, size_t mem_size, int prot)
 {
-    void *area = mmap(NULL, mem_size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *area =
+        mmap(NULL, mem_size + HUGE_PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
     if (area == MAP_FAILED)
         err(1, "mmap");
     vm->mem = (uint8_t *)(((uintptr_t)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
     vm->mem_size = mem_size;
+}
+
+/* A VM with new memory. */
+static inline void vm_create(struct vm *vm, size_t mem_size)
+{
+    vm_reserve(vm, mem_size, PROT_READ | PROT_WRITE);
     vm_create_over(vm);
 }
 
