@@ -25,8 +25,11 @@ static int give_way(struct shell *shell)
 
 static int open_kvm(struct shell *shell)
 {
+    int rc;
+
     cpu_model_request_features();
-    return kvm_open(shell->kvm, NULL);
+    rc = kvm_open(shell->kvm, NULL);
+    return rc ? rc : kvm_check_capabilities(shell->kvm, NULL, NULL, NULL);
 }
 
 static int make_vm(struct shell *shell)

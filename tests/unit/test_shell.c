@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of vmm/shell.c over a fake KVM: what is made ahead, when, and what becomes of it. */
-#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
+#include "tests/unit/fake_kvm.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/timeline.h"
 #include "vmm/shell.h"

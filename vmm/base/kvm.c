@@ -51,6 +51,7 @@ int kvm_open(struct kvm *kvm, struct err *e)
     int version, size;
 
     kvm->vm_fd = -1;
+    kvm->capable = false;
     kvm->chips_ns = 0;
     kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm->fd < 0)
@@ -67,15 +68,16 @@ int kvm_open(struct kvm *kvm, struct err *e)
     return 0;
 }
 
-int kvm_check_capabilities(const struct kvm *kvm, bool (*waived)(void *arg, unsigned number),
-                           void *arg, struct err *e)
+int kvm_check_capabilities(struct kvm *kvm, bool (*waived)(void *arg, unsigned number), void *arg,
+                           struct err *e)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(required); i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(required) && !kvm->capable; i++) {
         if (waived && waived(arg, required[i]))
             continue;
         if (kvm_capability(kvm, required[i]) <= 0)
             return err_set(e, -ENOTSUP, "Kvm error: Missing KVM capabilities: %#x", required[i]);
     }
+    kvm->capable |= !waived; /* none was left out */
     return 0;
 }
 

@@ -21,6 +21,7 @@ struct kvm {
     int vm_fd;
     uint32_t run_size;    /* of a vCPU's shared kvm_run mapping */
     uint32_t device_slot; /* the slot of mem->device[0], others follow; mem->region[i] is slot i */
+    bool capable;         /* it is known to have all required capabilities */
     uint64_t chips_ns;    /* when the interrupt controllers were made (now_ns); 0 = not yet */
 };
 
@@ -28,11 +29,11 @@ struct kvm {
 int kvm_open(struct kvm *kvm, struct err *e) __must_check;
 
 /*
- * Checks the table of capabilities that a machine needs. waived (NULL = none) says which of them a
- * CPU template does without. -ENOTSUP.
+ * Checks the table of capabilities that a machine needs; once all of it is known to be there, never
+ * again. waived (NULL = none) says which of them a CPU template does without. -ENOTSUP.
  */
-int kvm_check_capabilities(const struct kvm *kvm, bool (*waived)(void *arg, unsigned number),
-                           void *arg, struct err *e) __must_check;
+int kvm_check_capabilities(struct kvm *kvm, bool (*waived)(void *arg, unsigned number), void *arg,
+                           struct err *e) __must_check;
 
 /* Whether KVM has capability `number`, as its value (0 = no). */
 int kvm_capability(const struct kvm *kvm, unsigned number);
