@@ -25,7 +25,7 @@
 #include <sys/un.h>
 
 /* Of the thread that watches: plenty, and too small for the host to back it with a huge page. */
-#define STACK_SIZE (64 * KIB)
+#define STACK_SIZE (256 * KIB)
 
 /* How often a process that has hung up is looked after. */
 #define LOOK_MS 250
@@ -429,10 +429,8 @@ static void wait_is_over(struct mem_pager *pager)
 
 static int hand_over(struct uffd *uffd, struct err *e)
 {
-    int rc = uffd->path ? 0 : err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    int rc = create(uffd, e);
 
-    if (rc == 0)
-        rc = create(uffd, e);
     if (rc == 0)
         rc = register_memory(uffd, e);
     if (rc == 0)
@@ -448,10 +446,14 @@ int uffd_serve(struct uffd **out, struct mem *mem, const char *path,
                void (*lost)(const struct err *e), struct err *e)
 {
     struct uffd *uffd = malloc(sizeof(*uffd));
+    char *copy = strdup(path);
     int rc;
 
-    if (!uffd)
+    if (!uffd || !copy) {
+        free(uffd);
+        free(copy);
         return err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
+    }
     *uffd = (struct uffd){
         .pager = {wait_begins, wait_is_over},
         .mem = mem,
@@ -461,7 +463,7 @@ int uffd_serve(struct uffd **out, struct mem *mem, const char *path,
         .patience = -1,
         .answered = -1,
         .over = -1,
-        .path = strdup(path),
+        .path = copy,
         .lost = lost,
     };
     rc = hand_over(uffd, e);

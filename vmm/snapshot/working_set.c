@@ -31,7 +31,6 @@ struct file_run {
 int working_set_add(struct working_set *set, uint32_t page, bool written)
 {
     struct working_set_run *last = set->count ? &set->run[set->count - 1] : NULL, *more;
-    uint32_t room = set->room ? 2 * set->room : 64;
 
     if (last && last->first + last->pages == page && last->written == written) {
         last->pages++;
@@ -39,7 +38,9 @@ int working_set_add(struct working_set *set, uint32_t page, bool written)
     }
     if (set->count == RUNS_MAX)
         return -E2BIG;
-    if (set->count == set->room) {
+    if (!set->run || set->count == set->room) {
+        uint32_t room = MAX(2 * set->room, 64u);
+
         more = reallocarray(set->run, room, sizeof(*more));
         if (!more)
             return -ENOMEM;
