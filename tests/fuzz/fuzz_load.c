@@ -9,8 +9,8 @@
  * its own, fuzz_state_file.
  */
 #include "tests/fuzz/fuzz_input.h"
-#include "tests/unit/fake_kvm.h"
 #include "tests/support/fake_loop.h"
+#include "tests/unit/fake_kvm.h"
 #include "tests/unit/load_fixture.h"
 #include "vmm/snapshot/crc64.h"
 

@@ -251,7 +251,7 @@ static void test_inspect_of_hostile_contents_ends(void **state)
     const struct file file = golden();
 
     (void)state;
-    for (size_t i = 32; i < file.len; i += i < 3 * KIB ? 1 : 101) {
+    for (size_t i = 32; i < file.len; i += i < KIB ? 1 : 67) {
         struct file changed = file;
         json_t *snapshot;
 

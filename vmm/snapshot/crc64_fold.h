@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CRC64_BLOCK 16
+#define CRC64_BLOCK 16u
 
 /*
  * Takes as many whole blocks as there are, and returns their length: their checksum behind `crc` is

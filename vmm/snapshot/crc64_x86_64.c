@@ -37,7 +37,7 @@ __attribute__((target("pclmul"))) static size_t fold(uint64_t crc, const uint8_t
  * when we run in a virtual machine ourselves. */
 size_t crc64_fold(uint64_t crc, const uint8_t *bytes, size_t len, uint8_t rest[CRC64_BLOCK])
 {
-    if (len < 2 * CRC64_BLOCK || !CPU_FEATURE_ACTIVE(PCLMULQDQ))
+    if (len < (size_t)2 * CRC64_BLOCK || !CPU_FEATURE_ACTIVE(PCLMULQDQ))
         return 0;
     return fold(crc, bytes, len, rest);
 }

@@ -228,7 +228,7 @@ static int read_header(struct header *header, const void *from, size_t len, stru
 int state_file_identify(struct state_identity *identity, const void *from, size_t len,
                         struct err *e)
 {
-    struct header header;
+    struct header header = {0};
     int rc = read_header(&header, from, len, e);
 
     if (rc)
@@ -240,7 +240,7 @@ int state_file_identify(struct state_identity *identity, const void *from, size_
 
 int state_reader_begin(struct state_reader *r, const void *from, size_t len, struct err *e)
 {
-    struct header header;
+    struct header header = {0};
     int rc = read_header(&header, from, len, e);
 
     if (rc == 0)
