@@ -214,15 +214,33 @@ static void put_drive(struct devices *devices, int at, struct drive new)
     devices->drive[at] = new;
 }
 
+static void remove_drive(struct devices *devices, int at)
+{
+    struct drive *drive = &devices->drive[at];
+
+    virtio_dev_destroy(drive_dev(drive));
+    devices->drive_count--;
+    memmove(drive, drive + 1, (devices->drive_count - (unsigned)at) * sizeof(*drive));
+}
+
 int devices_set_drive(struct devices *devices, const struct blk_config *config, struct err *e)
 {
     struct drive new = {0};
+    struct blk *old = NULL;
     int at, rc = check_drive(devices, config->id, config->is_root, &at, e);
 
-    if (rc == 0)
-        rc = blk_create(&new.blk, devices->env, config, e);
+    if (rc)
+        return rc;
+    if (at >= 0)
+        old = devices->drive[at].blk;
+    /* The new one may want the overlay that the old one has locked. */
+    if (old)
+        blk_unlock_overlay(old);
+    rc = blk_create(&new.blk, devices->env, config, e);
     if (rc == 0)
         put_drive(devices, at, new);
+    else if (old && !blk_lock_overlay(old))
+        remove_drive(devices, at); /* another process has been quicker */
     return rc;
 }
 

@@ -105,7 +105,7 @@ E2E(two_monitors_share_a_file_but_no_overlay, TINY)
     const char *base = new_base(4);
     struct vm *one = vm_new(NULL), *other = vm_new(NULL);
     linux_drive(one, "d", base, in_file("o"));
-    vm_refused(other, "PUT", "/drives/d", "is in use by another process",
+    vm_refused(other, "PUT", "/drives/d", "is in use by another drive or process",
                "{\"drive_id\":\"d\",\"is_root_device\":false,\"path_on_host\":\"%s\"%s}", base,
                in_file("o"));
     linux_drive(other, "d", base, in_file("p"));

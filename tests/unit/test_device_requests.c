@@ -341,6 +341,27 @@ static void test_drive_overlay_lies_on_sixteen_layers_at_most(void **state)
                  JSON "an overlay lies on 16 layers at most at line 1 column 162.");
 }
 
+/* The lock that is in the way is its own. */
+static void test_drive_with_overlay_in_a_file_is_put_again(void **state)
+{
+    static const char body[] = DRIVE(",\"overlay\":{\"type\":\"File\",\"path_on_host\":\"o\"}");
+    struct fixture *f = *state;
+
+    assert_done(f, "PUT", "/drives/a", body);
+    assert_done(f, "PUT", "/drives/a", body);
+    assert_int_equal(ask(f, "PUT", "/drives/a",
+                         "{\"drive_id\":\"a\",\"is_root_device\":false,\"path_on_host\":\"no\"}"),
+                     400);
+    shows(f, "\"overlay\":{\"type\":\"File\",\"path_on_host\":\"o\"}");
+    /* And is there again for others. */
+    assert_fault(
+        f, "PUT", "/drives/b",
+        "{\"drive_id\":\"b\",\"is_root_device\":false,\"path_on_host\":\"disk\",\"overlay\":"
+        "{\"type\":\"File\",\"path_on_host\":\"o\"}}",
+        "Drive config error: Unable to create the virtio block device: Virtio backend "
+        "error: The overlay o is in use by another drive or process.");
+}
+
 static void test_drive_with_overlay_takes_a_limiter_and_no_other_file(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +397,7 @@ int main(void)
         TEST(test_drive_overlay_is_shown_as_it_was_told),
         TEST(test_drive_overlay_that_cannot_be_is_refused),
         TEST(test_drive_overlay_lies_on_sixteen_layers_at_most),
+        TEST(test_drive_with_overlay_in_a_file_is_put_again),
         TEST(test_drive_with_overlay_takes_a_limiter_and_no_other_file),
     };
 

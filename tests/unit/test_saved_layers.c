@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define BLOCKS 64
@@ -317,6 +318,24 @@ static void test_stack_of_sixteen_layers_is_refused_one_more(void **state)
         free(config.layer[i]);
 }
 
+/* It would be a signal that ends the monitor. */
+static void test_layer_larger_than_a_file_may_be_is_an_error(void **state)
+{
+    const struct rlimit small = {.rlim_cur = SIZE / 2, .rlim_max = RLIM_INFINITY};
+    const struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    struct fixture *f = *state;
+    struct saved_layers layers;
+
+    put(add_drive(f, (struct blk_overlay_config){.type = BLK_OVERLAY_MEMORY}), 1, 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    done(f, saved_layers_open(&layers, &f->devices, "snap/s", &f->e));
+    assert_int_equal(saved_layers_write(&layers, true, &f->e), -EFBIG);
+    assert_non_null(strstr(f->e.text, "snap/s.root."));
+    saved_layers_close(&layers, false);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    assert_int_equal(count_files("s", NULL), 0);
+}
+
 /* ---- one out of many ---- */
 
 /* Two layers, over blocks 1 to 3 and 3 to 5. */
@@ -441,6 +460,7 @@ int main(void)
         TEST(test_layer_of_a_former_snapshot_gets_a_name_beside_the_new_one),
         TEST(test_layer_whose_path_leads_elsewhere_is_copied),
         TEST(test_stack_of_sixteen_layers_is_refused_one_more),
+        TEST(test_layer_larger_than_a_file_may_be_is_an_error),
         TEST(test_image_holds_all_that_base_and_layers_hold),
         TEST(test_image_of_layers_alone_lies_in_their_place),
         TEST(test_image_of_what_does_not_lie_on_each_other_is_refused),

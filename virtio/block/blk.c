@@ -382,6 +382,18 @@ const struct overlay *blk_overlay(const struct blk *blk)
     return blk->overlay;
 }
 
+void blk_unlock_overlay(const struct blk *blk)
+{
+    if (blk->config.overlay.type == BLK_OVERLAY_FILE)
+        layer_unlock(blk->overlay->file.file.fd);
+}
+
+bool blk_lock_overlay(const struct blk *blk)
+{
+    return blk->config.overlay.type != BLK_OVERLAY_FILE ||
+           layer_lock(blk->overlay->file.file.fd, true) == 0;
+}
+
 /* The file that was written to so far is a layer now, and `path` is where writes go. */
 static void note_split(struct blk_overlay_config *config, char *path)
 {

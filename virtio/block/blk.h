@@ -69,6 +69,11 @@ struct metrics_block *blk_metrics(struct blk *blk);
 struct overlay;
 const struct overlay *blk_overlay(const struct blk *blk); /* NULL = it has none */
 
+/* For a drive that may be replaced by one with the same overlay, before the start: lets go of the
+ * lock on its file, and takes it again. False = another process has it by now. */
+void blk_unlock_overlay(const struct blk *blk);
+bool blk_lock_overlay(const struct blk *blk) __must_check;
+
 /* Before a fork: an overlay that is a file becomes a layer, and a new file beside it, with a number
  * at the end of its name, the overlay. Nothing to do for others, nor for one that holds nothing. */
 int blk_split_overlay(struct blk *blk, struct err *e) __must_check;

@@ -64,6 +64,13 @@ int layer_lock(int fd, bool exclusive)
     return errno == EAGAIN || errno == EACCES ? -EBUSY : 0;
 }
 
+void layer_unlock(int fd)
+{
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    (void)fcntl(fd, F_OFD_SETLK, &lock); /* without locks there is none to give up */
+}
+
 /* ---- whole reads and writes ------------------------------------------------------------------ */
 
 /* The bytes read, fewer than asked for at the end of the file. */
@@ -373,7 +380,7 @@ int layer_open_top(struct layer *layer, const char *path, const struct layer_hea
     rc = layer_lock(layer->file.fd, true);
     *fresh = rc == 0 && is_all_hole(&layer->file);
     if (rc)
-        rc = err_set(e, rc, "The overlay %s is in use by another process.", path);
+        rc = err_set(e, rc, "The overlay %s is in use by another drive or process.", path);
     else if (*fresh)
         rc = begin(layer, path, head, e);
     else

@@ -143,5 +143,6 @@ void layer_close(struct layer *layer);
 /* Takes a shared or exclusive lock on a whole file. -EBUSY = another one has it; 0 where the file
  * system knows no locks. */
 int layer_lock(int fd, bool exclusive) __must_check;
+void layer_unlock(int fd);
 
 #endif
