@@ -397,6 +397,7 @@ int machine_rebuild(struct machine *machine,
         rc = create_vm(machine, e);
     if (rc == 0)
         rc = create_empty_vcpus(machine, e);
+    timeline_stamp(TIMELINE_VM);
     if (rc == 0)
         rc = attach_devices(machine, e);
     if (rc == 0)

@@ -205,6 +205,18 @@ static void test_kvm_close_twice_closes_once(void **state)
     kvm_close(&kvm);
 }
 
+static void test_kvm_slots_wait_for_young_interrupt_controllers_only(void **state)
+{
+    struct kvm kvm = {.fd = -1, .vm_fd = -1};
+
+    (void)state;
+    assert_false(kvm_slots_wait(&kvm)); /* there are none */
+    kvm.chips_ns = now_ns();
+    assert_true(kvm_slots_wait(&kvm));
+    kvm.chips_ns -= NSEC_PER_SEC;
+    assert_false(kvm_slots_wait(&kvm));
+}
+
 /* ---- the host's KVM ---- */
 
 static void open_or_skip(struct kvm *kvm)
@@ -227,6 +239,29 @@ static void test_kvm_open_finds_usable_kvm(void **state)
     assert_int_equal(kvm_check_capabilities(&kvm, NULL, NULL, &e), 0);
     assert_int_equal(kvm_capability(&kvm, 99999), 0);
     kvm_close(&kvm);
+}
+
+static void test_kvm_vm_made_ahead_is_the_one_that_gets_its_memory(void **state)
+{
+    struct kvm_userspace_memory_region again = {.slot = 31, .memory_size = PAGE_SIZE};
+    struct kvm kvm;
+    struct mem mem;
+    int vm_fd;
+
+    (void)state;
+    open_or_skip(&kvm);
+    assert_int_equal(kvm_make_vm(&kvm, NULL), 0);
+    assert_int_equal(kvm_make_chips(&kvm, NULL), 0);
+    vm_fd = kvm.vm_fd;
+    assert_int_equal(mem_create(&mem, 4 * MIB, MEM_PAGES_DEFAULT, false, NULL), 0);
+    assert_int_equal(kvm_vm_create(&kvm, &mem, false, &no_registers, NULL), 0);
+
+    assert_int_equal(kvm.vm_fd, vm_fd);
+    again.userspace_addr = (uintptr_t)mem.region[0].hva;
+    assert_int_equal(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &again), -1);
+    assert_int_equal(errno, EEXIST);
+    kvm_close(&kvm);
+    mem_destroy(&mem);
 }
 
 static void create_vm(struct kvm *kvm, struct mem *mem, uint64_t size, bool log_dirty)
@@ -418,7 +453,9 @@ int main(void)
         cmocka_unit_test(test_kvm_check_capabilities_asks_only_for_what_is_not_waived),
         cmocka_unit_test(test_kvm_calls_on_other_device_fail_with_sentence),
         cmocka_unit_test(test_kvm_close_twice_closes_once),
+        cmocka_unit_test(test_kvm_slots_wait_for_young_interrupt_controllers_only),
         cmocka_unit_test(test_kvm_open_finds_usable_kvm),
+        cmocka_unit_test(test_kvm_vm_made_ahead_is_the_one_that_gets_its_memory),
         cmocka_unit_test(test_kvm_vm_create_registers_every_region),
         cmocka_unit_test(test_kvm_vm_create_registers_what_devices_added),
         cmocka_unit_test(test_kvm_vm_create_with_dirty_log_can_be_asked_for_it),
