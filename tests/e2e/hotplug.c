@@ -367,19 +367,19 @@ E2E(plugged_memory_is_right_in_a_chain_of_diffs, LINUX | SLOW)
     vm_patch(vm, "/machine-config", "{\"mem_size_mib\":%u,\"track_dirty_pages\":true}", RAM_MIB);
     linux_start(vm, FULL_ELF, TEST_INITRD, "memhp_default_state=online_movable");
     resize(vm, 512);
-    ask(vm, "mapwrite /tmp/pattern 32768 1");
-    ask(vm, "hold %u", HELD_MIB);
+    ask(vm, "mapwrite /tmp/pattern 8192 1");
+    ask(vm, "hold 96");
     snap_take(vm, "s");
-    for (unsigned i = 1; i <= 4; i++) {
+    for (unsigned i = 1; i <= 3; i++) {
         snap_resume(vm);
         CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
         resize(vm, i % 2 ? 128 : 512);
-        ask(vm, "mapwrite /tmp/pattern 32768 %u", i + 1);
-        ask(vm, "hold %u", i % 2 ? 16 : HELD_MIB);
+        ask(vm, "mapwrite /tmp/pattern 8192 %u", i + 1);
+        ask(vm, "hold %u", i % 2 ? 16 : 96);
         snap_diff(vm, "s"); /* into the file that it runs from, from the second on */
         monitor_end(&vm->monitor);
         vm = snap_revive("s", ",\"track_dirty_pages\":true");
-        ask(vm, "mapverify /tmp/pattern 32768 %u", i + 1);
+        ask(vm, "mapverify /tmp/pattern 8192 %u", i + 1);
     }
     CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
 }
