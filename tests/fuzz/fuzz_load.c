@@ -12,16 +12,13 @@
 #include "tests/support/fake_loop.h"
 #include "tests/unit/fake_kvm.h"
 #include "tests/unit/load_fixture.h"
-#include "vmm/snapshot/crc64.h"
+#include "tests/unit/state_bytes.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define HEADER_SIZE 32
-#define AT_LEN      24
 
 #define SECTION_SIZE 32
 #define SECTION_LEN  28
@@ -115,7 +112,7 @@ static size_t choose_section(const uint8_t *data, size_t size, unsigned seed, si
     unsigned seen = 0;
     uint32_t n;
 
-    for (size_t at = 1 + HEADER_SIZE; at + SECTION_SIZE <= size;
+    for (size_t at = 1 + STATE_HEADER; at + SECTION_SIZE <= size;
          at += SECTION_SIZE + align_up(n, 8)) {
         memcpy(&n, data + at + SECTION_LEN, sizeof(n));
         if (!range_fits(at + SECTION_SIZE, n, size))
@@ -146,17 +143,15 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint64_t len = size - 1, crc;
+    size_t len = size - 1;
     uint8_t *file;
 
-    if (size < 1 + HEADER_SIZE + sizeof(crc))
+    if (size < 1 + STATE_HEADER + STATE_CRC)
         return 0;
     file = malloc(len);
     BUG_ON(!file);
     memcpy(file, data + 1, len);
-    memcpy(file + AT_LEN, &len, sizeof(len));
-    crc = crc64(0, file, len - sizeof(crc));
-    memcpy(file + len - sizeof(crc), &crc, sizeof(crc));
+    state_bytes_seal(file, len);
     load(file, len, data[0]);
     free(file);
     return 0;

@@ -4,6 +4,7 @@
  * right, which no accident and no mutation would do. Whatever the reader accepts, the writer writes
  * again byte for byte.
  */
+#include "tests/unit/state_bytes.h"
 #include "vmm/snapshot/crc64.h"
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/state_file.h"
@@ -12,9 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-#define HEADER_SIZE 32
-#define AT_LEN      24
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -89,8 +87,8 @@ static void read_all(const uint8_t *file, size_t size, uint8_t *again)
             state_reader_skip(&r);
             continue;
         }
-        BUG_ON(w.full || w.len - HEADER_SIZE != r.at - from);
-        BUG_ON(memcmp(again + HEADER_SIZE, file + from, r.at - from) != 0);
+        BUG_ON(w.full || w.len - STATE_HEADER != r.at - from);
+        BUG_ON(memcmp(again + STATE_HEADER, file + from, r.at - from) != 0);
     }
     BUG_ON(state_reader_end(&r, NULL) || r.at != r.end);
 }
@@ -98,17 +96,14 @@ static void read_all(const uint8_t *file, size_t size, uint8_t *again)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t *file = malloc(size + 1), *again = malloc(size + 1);
-    uint64_t len = size, crc;
 
     if (!vcpu)
         vcpu = vcpu_state_create();
     BUG_ON(!vcpu || !file || !again);
     read_all(data, size, again);
-    if (size >= HEADER_SIZE + sizeof(crc)) {
+    if (size >= STATE_HEADER + STATE_CRC) {
         memcpy(file, data, size);
-        memcpy(file + AT_LEN, &len, sizeof(len));
-        crc = crc64(0, file, size - sizeof(crc));
-        memcpy(file + size - sizeof(crc), &crc, sizeof(crc));
+        state_bytes_seal(file, size);
         read_all(file, size, again);
     }
     free(file);

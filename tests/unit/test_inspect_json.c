@@ -3,9 +3,9 @@
  * machine, and of files in which something is wrong. */
 #include "api/inspect_json.h"
 #include "tests/support/files.h"
+#include "tests/unit/state_bytes.h"
 #include "tests/unit/unit.h"
 #include "vmm/base/util.h"
-#include "vmm/snapshot/crc64.h"
 #include "vmm/snapshot/page_sums.h"
 
 #include <fcntl.h>
@@ -24,10 +24,7 @@
 #define SECTION_VERSION 20
 #define SECTION_PRINT   24
 #define SECTION_DATA    32
-#define AT_LEN          24
 #define AT_SECTIONS     16
-#define HEADER          32
-#define CRC             8
 
 static char *directory;
 
@@ -38,22 +35,15 @@ struct file {
 
 static struct file golden(void)
 {
-    FILE *f = fopen(GOLDEN, "rb");
     struct file file;
 
-    assert_non_null(f);
-    file.len = fread(file.bytes, 1, sizeof(file.bytes), f);
-    fclose(f);
+    file.len = state_bytes_read(GOLDEN, file.bytes, sizeof(file.bytes));
     return file;
 }
 
 static void seal(struct file *file)
 {
-    uint64_t len = file->len, crc;
-
-    memcpy(file->bytes + AT_LEN, &len, sizeof(len));
-    crc = crc64(0, file->bytes, file->len - sizeof(crc));
-    memcpy(file->bytes + file->len - sizeof(crc), &crc, sizeof(crc));
+    state_bytes_seal(file->bytes, file->len);
 }
 
 static json_t *inspect(const struct file *file, const char *mem_path)
@@ -200,8 +190,9 @@ static void add_sums(struct file *file, int fd)
     memcpy(&sections, file->bytes + AT_SECTIONS, sizeof(sections));
     sections++;
     memcpy(file->bytes + AT_SECTIONS, &sections, sizeof(sections));
-    memcpy(file->bytes + file->len - CRC, alone + HEADER, len - HEADER - CRC);
-    file->len += len - HEADER - CRC;
+    memcpy(file->bytes + file->len - STATE_CRC, alone + STATE_HEADER,
+           len - STATE_HEADER - STATE_CRC);
+    file->len += len - STATE_HEADER - STATE_CRC;
     seal(file);
 }
 

@@ -7,10 +7,10 @@
 #include "tests/support/fake_loop.h"
 #include "tests/unit/fake_kvm.h"
 #include "tests/unit/load_fixture.h"
+#include "tests/unit/state_bytes.h"
 #include "tests/unit/unit.h"
 #include "vmm/machine_parts.h"
 #include "vmm/saved_machine.h"
-#include "vmm/snapshot/crc64.h"
 #include "vmm/snapshot/mem_map.h"
 #include "vmm/snapshot/state_file.h"
 #include "vmm/snapshot/vcpu_parts_x86_64.h"
@@ -37,11 +37,8 @@ static const struct {
 
 #define NEWEST (ARRAY_SIZE(golden) - 1)
 
-#define HEADER          32
 #define AT_ARCHITECTURE 14
 #define AT_SECTIONS     16
-#define AT_LEN          24
-#define CRC             8
 #define SECTION_VERSION 20
 #define SECTION_LEN     28
 #define SECTION_HEADER  32
@@ -55,13 +52,9 @@ struct file {
 
 static struct file file_at(const char *path)
 {
-    FILE *f = fopen(path, "rb");
     struct file file;
 
-    assert_non_null(f);
-    file.len = fread(file.bytes, 1, sizeof(file.bytes), f);
-    fclose(f);
-    assert_in_range(file.len, 1, sizeof(file.bytes) - 1);
+    file.len = state_bytes_read(path, file.bytes, sizeof(file.bytes));
     return file;
 }
 
@@ -70,14 +63,9 @@ static struct file newest(void)
     return file_at(golden[NEWEST].path);
 }
 
-/* Makes length and checksum right again after a change. */
 static void seal(struct file *file)
 {
-    uint64_t len = file->len, crc;
-
-    memcpy(file->bytes + AT_LEN, &len, sizeof(len));
-    crc = crc64(0, file->bytes, file->len - CRC);
-    memcpy(file->bytes + file->len - CRC, &crc, sizeof(crc));
+    state_bytes_seal(file->bytes, file->len);
 }
 
 static struct state_reader reader_of(const struct file *file)
@@ -332,12 +320,12 @@ static void test_load_of_header_flipped_at_any_bit_is_refused(void **state)
     struct file file = newest();
 
     (void)state;
-    for (size_t bit = 0; bit < HEADER * 8; bit++) {
+    for (size_t bit = 0; bit < STATE_HEADER * 8; bit++) {
         struct file changed = file;
 
         changed.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
         expect_refused(&changed, "Failed to load snapshot state from file");
-        if (bit / 8 >= AT_LEN && bit / 8 < AT_LEN + 8)
+        if (bit / 8 >= STATE_AT_LEN && bit / 8 < STATE_AT_LEN + 8)
             continue;
         seal(&changed);
         /* An older minor version, or another patch, may be read. */

@@ -4,6 +4,7 @@
  * program after FORMAT.md, is what the writer writes and the reader reads; whatever is wrong with a
  * file is refused by a sentence.
  */
+#include "tests/unit/state_bytes.h"
 #include "tests/unit/unit.h"
 #include "vmm/snapshot/crc64.h"
 #include "vmm/snapshot/mem_map.h"
@@ -23,8 +24,6 @@
 #define AT_ARCHITECTURE 14
 #define AT_SECTIONS     16
 #define AT_ZERO         20
-#define AT_LEN          24
-#define HEADER          32
 #define SECTION_INDEX   16
 #define SECTION_VERSION 20
 #define SECTION_PRINT   24
@@ -75,13 +74,9 @@ static int write_samples(struct state_writer *w, struct file *file, size_t room,
 
 static struct file file_at(const char *path)
 {
-    FILE *f = fopen(path, "rb");
     struct file file;
 
-    assert_non_null(f);
-    file.len = fread(file.bytes, 1, sizeof(file.bytes), f);
-    fclose(f);
-    assert_in_range(file.len, 100, sizeof(file.bytes) - 1);
+    file.len = state_bytes_read(path, file.bytes, sizeof(file.bytes));
     return file;
 }
 
@@ -90,14 +85,9 @@ static struct file golden(void)
     return file_at(GOLDEN);
 }
 
-/* Makes length and checksum right again after a change. */
 static void seal(struct file *file)
 {
-    uint64_t len = file->len, crc;
-
-    memcpy(file->bytes + AT_LEN, &len, sizeof(len));
-    crc = crc64(0, file->bytes, file->len - sizeof(crc));
-    memcpy(file->bytes + file->len - sizeof(crc), &crc, sizeof(crc));
+    state_bytes_seal(file->bytes, file->len);
 }
 
 static void put16(struct file *file, size_t at, uint16_t value)
@@ -271,7 +261,7 @@ static void test_identity_is_told_of_a_file_that_cannot_be_read(void **state)
     assert_int_equal(identity.minor, 1);
     assert_int_equal(identity.patch, 0);
     assert_int_equal(identity.architecture, 183);
-    file.bytes[HEADER] ^= 1;
+    file.bytes[STATE_HEADER] ^= 1;
     assert_int_equal(state_file_identify(&identity, file.bytes, file.len, &e), -EINVAL);
     assert_string_equal(e.text, "CRC64 validation failed");
 }
@@ -319,7 +309,7 @@ static void test_writer_without_room_writes_nothing_beyond_it(void **state)
 
 static void test_writer_beyond_largest_file_is_refused(void **state)
 {
-    const size_t most = STATE_FILE_MAX - HEADER - HEADER - 8;
+    const size_t most = STATE_FILE_MAX - STATE_HEADER - STATE_HEADER - 8;
     uint8_t *to = malloc(STATE_FILE_MAX + MIB), *from = calloc(1, STATE_FILE_MAX + MIB);
     size_t len;
 
@@ -362,9 +352,9 @@ static void test_reader_of_shortened_file_refuses(void **state)
 
     (void)state;
     for (file.len = 0; file.len < whole; file.len++)
-        expect_refused(&file, file.len < 8            ? "IO Error: File too short to contain CRC"
-                              : file.len < HEADER + 8 ? "less than a state file's header"
-                                                      : "it has been cut");
+        expect_refused(&file, file.len < 8 ? "IO Error: File too short to contain CRC"
+                              : file.len < STATE_HEADER + 8 ? "less than a state file's header"
+                                                            : "it has been cut");
 }
 
 static void test_reader_of_continued_file_refuses(void **state)
@@ -381,7 +371,7 @@ static void test_reader_of_damaged_contents_names_checksum(void **state)
     struct file file = golden();
 
     (void)state;
-    file.bytes[HEADER + 40] ^= 4;
+    file.bytes[STATE_HEADER + 40] ^= 4;
     expect_refused(&file, "CRC64 validation failed");
 }
 
@@ -471,7 +461,7 @@ static void test_reader_of_absurd_section_length_refuses(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
         struct file file = golden();
 
-        put32(&file, HEADER + SECTION_LEN, lengths[i]);
+        put32(&file, STATE_HEADER + SECTION_LEN, lengths[i]);
         expect_refused(&file, "section 0, at byte 32, is malformed");
     }
 }
@@ -484,7 +474,7 @@ static void test_reader_of_bad_section_name_refuses(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         struct file file = golden();
 
-        memcpy(file.bytes + HEADER, names[i], sizeof(names[i]));
+        memcpy(file.bytes + STATE_HEADER, names[i], sizeof(names[i]));
         seal(&file);
         expect_refused(&file, "is malformed");
     }
@@ -535,9 +525,9 @@ static void test_read_of_another_section_names_both(void **state)
     struct file file = golden();
 
     (void)state;
-    put32(&file, HEADER + SECTION_INDEX, 9);
+    put32(&file, STATE_HEADER + SECTION_INDEX, 9);
     expect_read_refused(&file, "section sample 9 where sample 0 is expected");
-    memcpy(file.bytes + HEADER, "sampla", 6);
+    memcpy(file.bytes + STATE_HEADER, "sampla", 6);
     seal(&file);
     expect_read_refused(&file, "section sampla 9 where sample 0 is expected");
 }
@@ -547,7 +537,7 @@ static void test_read_of_other_section_version_refuses(void **state)
     struct file file = golden();
 
     (void)state;
-    put32(&file, HEADER + SECTION_VERSION, 8);
+    put32(&file, STATE_HEADER + SECTION_VERSION, 8);
     expect_read_refused(&file, "section sample has version 8; this monitor reads up to 7");
 }
 
@@ -556,7 +546,7 @@ static void test_read_of_other_fields_refuses(void **state)
     struct file file = golden();
 
     (void)state;
-    put32(&file, HEADER + SECTION_PRINT, 1);
+    put32(&file, STATE_HEADER + SECTION_PRINT, 1);
     expect_read_refused(&file, "other fields");
 }
 
