@@ -454,7 +454,7 @@ static void test_files_that_need_not_be_on_disk_are_not_flushed(void **state)
     assert_null(strstr(trace_of(&ways[4]), "flush"));
 }
 
-/* ---- one file -------------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------------- */
 
 static void test_state_and_memory_in_one_file_are_refused_however_it_is_named(void **state)
 {
@@ -480,6 +480,21 @@ static void test_state_and_memory_in_one_file_are_refused_however_it_is_named(vo
         assert_int_equal(loaded("s"), 'a');
         assert_int_equal(count_files(NEW_FILE_SUFFIX), 0);
     }
+}
+
+/* A load that asks for a mark must not take the answer that its name is too long for one. */
+static void test_memory_file_whose_mark_would_have_too_long_a_name_is_not_marked(void **state)
+{
+    char name[256];
+    int fd;
+
+    (void)state;
+    memset(name, 'm', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    fd = __real_open(at(name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(merge_mark_check(at(name), fd, NULL), 0);
+    close(fd);
 }
 
 static int set_up(void **state)
@@ -510,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_files_are_on_disk_before_either_has_its_name),
         cmocka_unit_test(test_mark_is_on_disk_as_long_as_merge_is_not),
         cmocka_unit_test(test_state_and_memory_in_one_file_are_refused_however_it_is_named),
+        cmocka_unit_test(test_memory_file_whose_mark_would_have_too_long_a_name_is_not_marked),
         cmocka_unit_test(test_files_that_need_not_be_on_disk_are_not_flushed),
     };
 

@@ -98,7 +98,8 @@ int merge_mark_check(const char *path, int fd, struct err *e)
 {
     char *real = new_file_resolve(path), *name = real ? mark_of(real) : NULL;
     int mark = name ? open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
-    bool marked = mark >= 0 || !name || errno != ENOENT;
+    /* Where a mark's name would be too long there is none: setting it would have failed. */
+    bool marked = mark >= 0 || !name || (errno != ENOENT && errno != ENAMETOOLONG);
     struct stat st;
     uint64_t inode;
 
