@@ -13,6 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The answer goes out, and the guest may be let go on, before the writer wants a processor. */
+#define HEAD_START_NS (5 * NSEC_PER_MSEC)
+
 int background_save_check(const struct machine *machine, struct err *e)
 {
     const struct background_save *save = &machine->background;
@@ -60,6 +63,7 @@ static _Noreturn void write_files(struct machine *machine, struct save_work *wor
     static int needed[CHILD_KEEP_MAX];
     int rc;
 
+    (void)!child_wait(self); /* whoever is gone by now still wants the snapshot */
     signals_forget();
     machine_leave_vm(machine);
     child_close_others(self, needed, list_needed(machine, work, needed));
@@ -70,6 +74,16 @@ static _Noreturn void write_files(struct machine *machine, struct save_work *wor
 }
 
 /* ---- the monitor ----------------------------------------------------------------------------- */
+
+static void timer_done(struct op *op, int res, bool more)
+{
+    struct background_save *save = container_of(op, struct background_save, head_start.op);
+
+    (void)res, (void)more;
+    save->head_start.armed = false;
+    if (save->writer)
+        child_go_on(save->writer);
+}
 
 static void heard(struct child *child, void *owner)
 {
@@ -109,12 +123,14 @@ int background_save_begin(struct machine *machine, struct save_work *work, struc
     }
     free(save->state_path);
     free(save->fault);
-    *save = (struct background_save){
-        .status = SAVE_WRITING,
-        .state_path = path,
-        .begin_ns = now_ns(),
-        .writer = child,
-    };
+    save->status = SAVE_WRITING;
+    save->state_path = path;
+    save->fault = NULL;
+    save->begin_ns = now_ns();
+    save->writer = child;
+    save->head_start.op.done = timer_done;
+    if (!save->head_start.armed) /* of a writer that died at once */
+        loop_timer_start(machine->loop, &save->head_start, HEAD_START_NS);
     child_on_word(child, heard, machine);
     snapshot_writer_hand_over(work->files);
     saved_layers_hand_over(work->layers);

@@ -38,6 +38,7 @@ struct background_save {
     char *state_path, *fault; /* NULL = none */
     uint64_t begin_ns;
     struct child *writer; /* NULL = not under way */
+    struct loop_timer head_start;
 };
 
 struct machine {

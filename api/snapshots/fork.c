@@ -339,6 +339,7 @@ static void become(void *owner, unsigned index, const struct inheritance *of)
     child_say(of->self, NULL);
     if (!child_wait(of->self))
         vanish(forking, index, of);
+    child_part(of->self);
     log_info("This microVM was forked from that of process %d.", parent);
     BUG_ON(child->resume && machine_resume(forking->api->machine, &e)); /* it is paused */
     forking->api->live(forking->api, server);

@@ -206,10 +206,15 @@ static void release(struct child *child)
     free_if_over(child);
 }
 
-void child_let_go(struct child *child)
+void child_go_on(struct child *child)
 {
     if (child->link >= 0)
         (void)!send(child->link, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void child_let_go(struct child *child)
+{
+    child_go_on(child);
     release(child);
 }
 
@@ -253,8 +258,12 @@ bool child_wait(struct child *self)
     do
         n = recv(self->link, &go, 1, 0);
     while (n < 0 && errno == EINTR);
-    close_link(self);
     return n == 1;
+}
+
+void child_part(struct child *self)
+{
+    close_link(self);
 }
 
 static int ascending(const void *a, const void *b)

@@ -36,8 +36,10 @@ void child_on_word(struct child *child, void (*heard)(struct child *child, void 
 /* What it said: 0, or the error of its err; -ECHILD when it ended without a word. */
 int child_word(const struct child *child, struct err *e) __must_check;
 
-/* The parent is done with it: a child that waits (child_wait) is told to go on, and the end of it
- * is still seen to, and logged. */
+/* Lets a child that waits (child_wait) go on. */
+void child_go_on(struct child *child);
+
+/* The same, and the parent is done with it: the end of it is still seen to, and logged. */
 void child_let_go(struct child *child);
 
 /* Ends it, and returns when it is gone; the loop turns meanwhile. One that waits ends itself, with
@@ -45,11 +47,13 @@ void child_let_go(struct child *child);
 void child_dismiss(struct child *child);
 
 /*
- * The child's own. The word: NULL = all is well. Then, if it wants to be let go: true when it is,
- * false when it is to end instead, or the parent has.
+ * The child's own. The word: NULL = all is well. And, before or after it, to wait until it may go
+ * on: true when it may, false when it is to end instead, or the parent has. At last it has nothing
+ * more to say.
  */
 void child_say(struct child *self, const struct err *e);
 bool child_wait(struct child *self) __must_check;
+void child_part(struct child *self);
 
 /* Closes every descriptor from 3 on but the link to the parent and those listed. */
 #define CHILD_KEEP_MAX 2048
