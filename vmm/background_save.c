@@ -63,8 +63,8 @@ static _Noreturn void write_files(struct machine *machine, struct save_work *wor
     static int needed[CHILD_KEEP_MAX];
     int rc;
 
-    (void)!child_wait(self); /* whoever is gone by now still wants the snapshot */
     signals_forget();
+    (void)!child_wait(self); /* whoever is gone by now still wants the snapshot */
     machine_leave_vm(machine);
     child_close_others(self, needed, list_needed(machine, work, needed));
     rc = save_work_run(work, &e);
