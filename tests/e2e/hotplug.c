@@ -359,7 +359,6 @@ E2E(plugged_memory_is_in_a_diff_that_is_merged, LINUX | SLOW)
     expect_total(vm, before);
 }
 
-/* Not through its own driver, which would not: at the address itself. */
 E2E(plugged_memory_is_right_in_a_chain_of_diffs, LINUX | SLOW)
 {
     struct vm *vm = vm_new(NULL);
@@ -384,6 +383,7 @@ E2E(plugged_memory_is_right_in_a_chain_of_diffs, LINUX | SLOW)
     CHECK_INT(number_of(ask(vm, "hold 0"), "bad"), 0);
 }
 
+/* Not through its own driver, which would not: at the address itself. */
 E2E(a_guest_that_touches_unplugged_memory_reads_zeros_and_ends_when_it_writes, LINUX | INTEL)
 {
     struct vm *vm = hotplug_vm("");
