@@ -150,6 +150,7 @@ static void test_working_set_with_runs_that_cannot_be_is_refused(void **state)
         {40, 2},          /* before the former */
         {24, 2},          /* fewer than there are */
         {24, UINT32_MAX}, /* more than there can be */
+        {28, 1},          /* where there is zero; found by fuzz_working_set */
         {8, 2},           /* of another version */
         {12, 16384},      /* of larger pages */
         {36, UINT32_MAX},

@@ -163,7 +163,8 @@ static int decode(struct working_set *set, const uint8_t *bytes, size_t len, uin
                        "%s is a working set of version %u with pages of %u bytes; this monitor "
                        "knows version %u with pages of %u.",
                        path, head.version, head.page_size, VERSION, (unsigned)PAGE_SIZE);
-    if (head.count > RUNS_MAX || len != file_size(head.count) || crc64(0, bytes, len) != 0)
+    if (head.zero != 0 || head.count > RUNS_MAX || len != file_size(head.count) ||
+        crc64(0, bytes, len) != 0)
         return err_set(e, -EINVAL, "The working set %s is damaged.", path);
     if (head.mem_size != mem_size)
         return err_set(e, -EINVAL,
