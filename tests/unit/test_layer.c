@@ -219,6 +219,36 @@ static void test_layer_that_is_complete_has_readers_and_no_writer(void **state)
     refuse_top("l", &head, -EINVAL, "is complete");
 }
 
+static unsigned flushes_until_failure; /* 0 = none fails */
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+    if (flushes_until_failure == 0 || --flushes_until_failure > 0)
+        return __real_fdatasync(fd);
+    errno = EIO;
+    return -1;
+}
+
+static void test_layer_that_cannot_be_completed_is_gone_on_with(void **state)
+{
+    (void)state;
+    for (unsigned failing = 1; failing <= 2; failing++) {
+        struct layer top = make("l");
+        bool fresh;
+
+        flushes_until_failure = failing;
+        assert_int_equal(layer_complete(&top), -EIO);
+        assert_false(top.head.complete);
+        layer_close(&top);
+        assert_int_equal(layer_open_top(&top, "l", &head, false, &fresh, NULL), 0);
+        assert_false(fresh);
+        layer_close(&top);
+        assert_int_equal(unlink("l"), 0);
+    }
+}
+
 /* ---- going on ---- */
 
 static void test_layer_is_gone_on_with_over_the_same_and_nothing_else(void **state)
@@ -355,6 +385,7 @@ int main(void)
         TEST(test_layer_is_no_directory_nor_pipe_nor_image),
         TEST(test_layer_that_is_written_to_is_refused_until_that_ends),
         TEST(test_layer_that_is_complete_has_readers_and_no_writer),
+        TEST(test_layer_that_cannot_be_completed_is_gone_on_with),
         TEST(test_layer_is_gone_on_with_over_the_same_and_nothing_else),
         TEST(test_layer_takes_the_place_of_holes_and_of_nothing_else),
         TEST(test_layer_that_must_be_new_is_not_taken_from_anybody),

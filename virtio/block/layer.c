@@ -405,7 +405,11 @@ int layer_complete(struct layer *layer)
     rc = write_header(layer->file.fd, &layer->head);
     if (rc == 0 && fdatasync(layer->file.fd) < 0)
         rc = -errno;
-    return rc ? rc : layer_lock(layer->file.fd, false);
+    if (rc == 0)
+        return layer_lock(layer->file.fd, false);
+    layer->head.complete = false;
+    (void)write_header(layer->file.fd, &layer->head); /* what fails now failed before */
+    return rc;
 }
 
 void layer_close(struct layer *layer)

@@ -134,7 +134,8 @@ int layer_copy_range(int from, int to, uint64_t offset, uint64_t len) __must_che
 /* Makes an empty file the same layer; shares its blocks where the file system can. */
 int layer_copy(const struct layer *from, int to) __must_check;
 
-/* No writer any more: the file is complete, on the disk, and its lock shared. */
+/* No writer any more: the file is complete, on the disk, and its lock shared. After an error it may
+ * be written to as before. */
 int layer_complete(struct layer *layer) __must_check;
 
 /* Accepts one that is not open. */
