@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,17 @@ static int finish(struct saved_layer *layer, bool lazy, struct err *e)
     return rc;
 }
 
+/* What has its name already may have been left by a snapshot that was lazy. */
+static int flush(const struct saved_layer *layer, struct err *e)
+{
+    int fd = open(layer->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int rc = fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+
+    if (fd >= 0)
+        close(fd);
+    return rc ? explain(layer, rc, e) : 0;
+}
+
 int saved_layers_write(struct saved_layers *layers, bool lazy, struct err *e)
 {
     int rc = 0;
@@ -193,6 +205,8 @@ int saved_layers_write(struct saved_layers *layers, bool lazy, struct err *e)
             rc = store(layer, e);
         if (rc == 0 && layer->is_written)
             rc = finish(layer, lazy, e);
+        else if (rc == 0 && !lazy)
+            rc = flush(layer, e);
     }
     return rc;
 }

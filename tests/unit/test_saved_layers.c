@@ -118,16 +118,21 @@ static uint8_t get(const struct overlay *overlay, uint64_t block)
     return byte;
 }
 
-/* A create up to where the state has its name, or does not get one. */
-static void save(struct fixture *f, const char *state_path, bool committed)
+static void save_as(struct fixture *f, const char *state_path, bool committed, bool lazy)
 {
     struct saved_layers layers;
 
     done(f, saved_layers_open(&layers, &f->devices, state_path, &f->e));
-    done(f, saved_layers_write(&layers, true, &f->e));
+    done(f, saved_layers_write(&layers, lazy, &f->e));
     if (committed)
         saved_layers_sweep(&layers);
     saved_layers_close(&layers, committed);
+}
+
+/* A create up to where the state has its name, or does not get one. */
+static void save(struct fixture *f, const char *state_path, bool committed)
+{
+    save_as(f, state_path, committed, true);
 }
 
 /* How many files in snap/ have names that begin so; *last = one of them, malloc'ed. */
@@ -256,6 +261,40 @@ static void test_layer_of_a_former_snapshot_gets_a_name_beside_the_new_one(void 
     assert_int_equal(st.st_nlink, 2);
     save(f, "snap/s", true); /* over the one that it was loaded from */
     assert_int_equal(count_files("s.root.", NULL), 2);
+    free(first);
+}
+
+static ino_t flushed; /* the last file that was */
+
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    flushed = st.st_ino;
+    return 0;
+}
+
+static void test_layer_of_a_snapshot_that_was_not_flushed_is_flushed_for_one_that_is(void **state)
+{
+    struct fixture *f = *state;
+    char *first = NULL;
+    struct stat st;
+
+    put(add_drive(f, (struct blk_overlay_config){.type = BLK_OVERLAY_MEMORY}), 1, 1);
+    save_as(f, "snap/s", true, true);
+    assert_int_equal(count_files("s.root.", &first), 1);
+    assert_int_equal(stat(first, &st), 0);
+    go_on_from(f, first);
+    flushed = 0;
+    save_as(f, "snap/t", true, true);
+    assert_int_equal(flushed, 0);
+    save_as(f, "snap/t", true, false); /* its name is there */
+    assert_int_equal(flushed, st.st_ino);
+    flushed = 0;
+    save_as(f, "snap/u", true, false);
+    assert_int_equal(flushed, st.st_ino);
     free(first);
 }
 
@@ -458,6 +497,7 @@ int main(void)
         TEST(test_layers_of_a_create_that_failed_are_gone_and_the_former_ones_stay),
         TEST(test_sweep_takes_nothing_that_is_another_states),
         TEST(test_layer_of_a_former_snapshot_gets_a_name_beside_the_new_one),
+        TEST(test_layer_of_a_snapshot_that_was_not_flushed_is_flushed_for_one_that_is),
         TEST(test_layer_whose_path_leads_elsewhere_is_copied),
         TEST(test_stack_of_sixteen_layers_is_refused_one_more),
         TEST(test_layer_larger_than_a_file_may_be_is_an_error),
