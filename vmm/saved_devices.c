@@ -466,6 +466,11 @@ int saved_devices_check(struct state_reader r, const struct saved_overrides *ove
     for (size_t i = 0; i < overrides->drive_count; i++) {
         if (!has_text(r, SAVED_DRIVE_ID, overrides->drive[i].id))
             return err_set(e, -ENOENT, "The snapshot has no drive %s.", overrides->drive[i].id);
+        for (size_t before = 0; before < i; before++) {
+            if (strcmp(overrides->drive[before].id, overrides->drive[i].id) == 0)
+                return err_set(e, -EINVAL, "drive_overrides has the drive %s twice.",
+                               overrides->drive[i].id);
+        }
     }
     for (size_t i = 0; i < overrides->pmem_count; i++) {
         if (!has_text(r, PMEM_ID, overrides->pmem[i].id))

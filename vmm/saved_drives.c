@@ -157,7 +157,7 @@ static int read_layers(struct blk_overlay_config *config, const struct saved_ove
 }
 
 /* What is asked for in place of what is saved: an overlay lies over the layers that the snapshot
- * has, or over those that are named. */
+ * has, or over those that are named, and holds nothing yet: the guest knows its disk. */
 static void override_drive(struct blk_config *config, const struct drive_override *override)
 {
     const struct blk_overlay_config saved = config->overlay;
@@ -167,6 +167,7 @@ static void override_drive(struct blk_config *config, const struct drive_overrid
     if (!override->has_overlay)
         return;
     config->overlay = override->overlay;
+    config->overlay.must_be_empty = true;
     if (!override->overlay.has_layers) {
         config->overlay.layer_count = saved.layer_count;
         memcpy(config->overlay.layer, saved.layer, sizeof(saved.layer));

@@ -73,15 +73,6 @@ static struct twin fork_one(struct vm *vm, const char *name, const char *more)
     return twin;
 }
 
-static void has_ended(pid_t pid)
-{
-    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(2000)) {
-        if (kill(pid, 0) < 0 && errno == ESRCH)
-            return;
-    }
-    FAIL("process %d still exists", (int)pid);
-}
-
 E2E(a_fork_goes_on_where_the_guest_was_and_neither_sees_the_others_writes, TINY | INTEL)
 {
     struct vm *vm = pacing("", NULL);
@@ -106,7 +97,7 @@ E2E(eight_forks_at_once_all_go_on_and_leave_no_zombie, TINY)
     for (unsigned i = 0; i < 8; i++)
         CHECK_INT(kill(twins[i].pid, SIGKILL), 0);
     for (unsigned i = 0; i < 8; i++)
-        has_ended(twins[i].pid);
+        vm_has_ended(twins[i].pid);
     counts_beyond(vm, pace_of(vm));
 }
 
@@ -372,7 +363,7 @@ E2E(forks_of_a_linux_guest_with_four_processors_under_disk_load_lose_nothing, LI
         usleep(30000);
         snap_take(twin.vm, name);
         kill(twin.pid, SIGKILL);
-        has_ended(twin.pid);
+        vm_has_ended(twin.pid);
         struct vm *later =
             snap_revive(name, own_names(text_format("tap%d", tap++), text_format("%s2", name)));
         CHECK_INT(number_of(ask(later, "cpus"), "online"), 4);

@@ -38,6 +38,12 @@ static char *in_file(const char *name)
     return text_format(",\"overlay\":{\"type\":\"File\",\"path_on_host\":\"%s\"}", e2e_path(name));
 }
 
+/* The same for a clone or a fork. */
+static char *clone_in_file(const char *name)
+{
+    return text_format(",\"drive_overrides\":[{\"drive_id\":\"d\"%s}]", in_file(name));
+}
+
 #define IN_MEMORY ",\"overlay\":{\"type\":\"Memory\"}"
 
 static void boot_tiny(struct vm *vm, const char *base, const char *more, const char *args)
@@ -196,8 +202,7 @@ E2E(clones_go_on_over_a_stored_overlay_each_with_its_own, TINY)
 
 E2E(clones_go_on_over_a_stored_file_in_memory_and_in_a_file, TINY)
 {
-    goes_on_everywhere(in_file("o"),
-                       text_format(",\"drive_overrides\":[{\"drive_id\":\"d\"%s}]", in_file("p")));
+    goes_on_everywhere(in_file("o"), clone_in_file("p"));
 }
 
 /* The writer has a copy of what is in memory; what is in a file is kept before the guest goes on.
@@ -275,6 +280,31 @@ E2E(a_snapshot_outlives_the_one_that_it_was_made_from, TINY)
     vm_expect(snap_revive("t", ""), "BLK ok");
 }
 
+/* The snapshot cannot be loaded: a fault message that contains `part`, and the monitor's end. */
+static void load_is_refused(const char *name, const char *part, const char *more)
+{
+    struct vm *vm = vm_new(NULL);
+
+    vm_refused(vm, "PUT", "/snapshot/load", part,
+               "{\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\"%s}", e2e_path(name),
+               e2e_path(name), more);
+    vm_exits(vm, 1);
+}
+
+E2E(a_clone_is_refused_over_an_overlay_that_another_one_has_written_to, TINY)
+{
+    const char *twice = "{\"drive_id\":\"d\",\"overlay\":{\"type\":\"Memory\"}}";
+    const char *over = clone_in_file("c");
+    struct vm *vm = working(new_base(LARGE), IN_MEMORY);
+    take_while_it_works(vm, "s");
+    struct vm *clone = snap_revive("s", over);
+    vm_expect(clone, "BLK ok");
+    kill_monitor(clone);
+    load_is_refused("s", "has been written to by another guest", over);
+    load_is_refused("s", "drive_overrides has the drive d twice",
+                    text_format(",\"drive_overrides\":[%s,%s]", twice, twice));
+}
+
 E2E(a_snapshot_whose_layer_is_gone_or_damaged_is_refused_in_a_sentence, TINY)
 {
     const char *base = new_base(LARGE), *layer = e2e_path("layer");
@@ -282,22 +312,14 @@ E2E(a_snapshot_whose_layer_is_gone_or_damaged_is_refused_in_a_sentence, TINY)
     take_while_it_works(vm, "s");
     char *find = text_format("mv %s/s.state.d.*.overlay %s", e2e_dir, layer);
     CHECK_INT(system(find), 0);
-    struct vm *refused = vm_new(NULL);
-    vm_refused(refused, "PUT", "/snapshot/load", "No such file or directory",
-               "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}", e2e_path("s.state"),
-               e2e_path("s.mem"));
-    vm_exits(refused, 1);
+    load_is_refused("s", "No such file or directory", "");
     const char *elsewhere =
         text_format(",\"drive_overrides\":[{\"drive_id\":\"d\",\"overlay\":{\"type\":\"Memory\","
                     "\"layers\":[\"%s\"]}}]",
                     layer);
     vm_expect(snap_revive("s", elsewhere), "BLK ok");
     CHECK_INT(truncate(layer, 8192), 0);
-    refused = vm_new(NULL);
-    vm_refused(refused, "PUT", "/snapshot/load", "is a damaged layer",
-               "{\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"%s}", e2e_path("s.state"),
-               e2e_path("s.mem"), elsewhere);
-    vm_exits(refused, 1);
+    load_is_refused("s", "is a damaged layer", elsewhere);
 }
 
 /* ---- forks of tiny guests -------------------------------------------------------------------- */
@@ -315,17 +337,21 @@ static void is_told(const char *console, const char *word)
     FAIL("%s does not say %s", console, word);
 }
 
+/* A fork into one child with files of this name; `more` begins with a comma. */
+static char *own_names(const char *name, const char *more)
+{
+    return text_format(
+        "{\"children\":[{\"api_sock\":\"%s.sock\",\"serial_out_path\":\"%s.console\","
+        "\"log_path\":\"%s.log\",\"metrics_path\":\"%s.metrics\"%s}]}",
+        e2e_path(name), e2e_path(name), e2e_path(name), e2e_path(name), more);
+}
+
 static void forks_while_it_writes(const char *more, const char *override)
 {
     const char *base = new_base(LARGE);
     struct vm *vm = working(base, more);
     for (char name[] = "a"; *name < 'c'; ++*name)
-        vm_put_answered(
-            vm, "/snapshot/fork",
-            text_format(
-                "{\"children\":[{\"api_sock\":\"%s.sock\",\"serial_out_path\":\"%s.console\","
-                "\"log_path\":\"%s.log\",\"metrics_path\":\"%s.metrics\"%s}]}",
-                e2e_path(name), e2e_path(name), e2e_path(name), e2e_path(name), override));
+        vm_put_answered(vm, "/snapshot/fork", own_names(name, override));
     is_told(e2e_path("a.console"), "BLK ok");
     is_told(e2e_path("b.console"), "BLK ok");
     vm_expect(vm, "BLK ok");
@@ -344,6 +370,19 @@ E2E(forks_lie_over_the_overlay_that_was_their_parents_file, TINY | SANITIZER)
     CHECK_INT(access(e2e_path("o.2"), F_OK), 0);
 }
 
+E2E(a_fork_is_refused_over_an_overlay_that_another_one_has_written_to, TINY)
+{
+    const char *over = clone_in_file("c");
+    struct vm *vm = working(new_base(LARGE), in_file("o"));
+    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
+    json_t *answer = vm_put_answered(vm, "/snapshot/fork", own_names("a", over));
+    json_t *child = json_array_get(json_object_get(answer, "children"), 0);
+    is_told(e2e_path("a.console"), "BLK ok");
+    vm_has_ended((pid_t)json_integer_value(json_object_get(child, "pid"))); /* as its guest has */
+    vm_refused(vm, "PUT", "/snapshot/fork", "has been written to by another guest", "%s",
+               own_names("b", over));
+}
+
 /* ---- Linux ----------------------------------------------------------------------------------- */
 
 static void leave(struct vm *vm)
@@ -360,9 +399,7 @@ E2E(two_clones_of_a_linux_guest_write_to_one_disk_and_do_not_see_each_other, LIN
     linux_boot(vm);
     ask(vm, "write vda 4096 1");
     snap_take(vm, "s");
-    struct vm *one = snap_revive("s", ""),
-              *other = snap_revive(
-                  "s", text_format(",\"drive_overrides\":[{\"drive_id\":\"d\"%s}]", in_file("o")));
+    struct vm *one = snap_revive("s", ""), *other = snap_revive("s", clone_in_file("o"));
     ask(one, "write vda 101 2 2001"); /* neither aligned to a page nor to a block */
     ask(other, "write vda 202 3 1901");
     snap_resume(vm);

@@ -3,6 +3,7 @@
 #include "tests/e2e/vm.h"
 
 #include "tests/e2e/e2e.h"
+#include "tests/support/clock.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -257,6 +258,15 @@ void vm_dies(struct vm *vm, int signal)
     int status = vm->monitor.process.status;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
         FAIL("expected death by signal %d, came %s", signal, process_how(&vm->monitor.process));
+}
+
+void vm_has_ended(pid_t pid)
+{
+    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(2000)) {
+        if (kill(pid, 0) < 0 && errno == ESRCH)
+            return;
+    }
+    FAIL("process %d still exists", (int)pid);
 }
 
 const char *vm_out(struct vm *vm)

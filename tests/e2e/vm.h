@@ -55,6 +55,8 @@ void vm_type(struct vm *vm, const char *text);
 /* The monitor must end, with this exit code or by this signal. */
 void vm_exits(struct vm *vm, int code);
 void vm_dies(struct vm *vm, int signal);
+/* The same of one that is no child of ours. */
+void vm_has_ended(pid_t pid);
 
 /* All of what the monitor said so far on stdout and stderr. */
 const char *vm_out(struct vm *vm);

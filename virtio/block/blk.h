@@ -22,6 +22,7 @@ struct blk_overlay_config {
     char *layer[BLK_LAYERS_MAX]; /* under it, the lowest first; only read */
     unsigned layer_count;
     bool has_layers;     /* they were given, perhaps none */
+    bool must_be_empty;  /* a FILE: the guest's disk is all there, nothing may lie over it yet */
     uint64_t topmost[2]; /* the id that the last of them must have; 0 = any */
 };
 

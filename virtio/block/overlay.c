@@ -155,6 +155,18 @@ static int open_file(struct overlay *overlay, const char *path, bool only_new, s
     return 0;
 }
 
+/* What another guest has written would lie over the disk as this one knows it. */
+static int check_empty(const struct overlay *overlay, const struct blk_overlay_config *config,
+                       struct err *e)
+{
+    if (!config->must_be_empty || overlay->written == 0)
+        return 0;
+    return err_set(e, -EEXIST,
+                   "The overlay %s has been written to by another guest, or by this one later: "
+                   "name a file that does not exist yet.",
+                   config->path);
+}
+
 static int open_top(struct overlay *overlay, const struct blk_config *config, struct err *e)
 {
     int rc;
@@ -163,8 +175,10 @@ static int open_top(struct overlay *overlay, const struct blk_config *config, st
     overlay->bits_wait = config->cache == BLK_CACHE_WRITEBACK;
     overlay->top = (uint8_t)(overlay->count + 1);
     overlay->written = 0;
-    if (overlay->type == BLK_OVERLAY_FILE)
-        return open_file(overlay, config->overlay.path, false, e);
+    if (overlay->type == BLK_OVERLAY_FILE) {
+        rc = open_file(overlay, config->overlay.path, false, e);
+        return rc ? rc : check_empty(overlay, &config->overlay, e);
+    }
     rc = map_zeros(&overlay->memory, memory_size(overlay));
     if (rc)
         return err_set(e, rc, "Cannot reserve %llu bytes for an overlay in memory: %s",
