@@ -6,6 +6,7 @@
 #include "tests/e2e/e2e.h"
 #include "tests/e2e/guest_socket.h"
 #include "tests/e2e/linux.h"
+#include "tests/e2e/pace.h"
 #include "tests/e2e/snap.h"
 #include "tests/support/tap.h"
 #include "tests/support/text.h"
@@ -140,6 +141,18 @@ E2E(what_is_no_snapshot_is_refused_and_ends_with_1, TINY)
     expect_no_load("s.state", "s.state", "the guest has 67108864");
     CHECK_INT(truncate(e2e_path("s.state"), 4000), 0);
     expect_no_load("s.state", "s.mem", "it has been cut");
+}
+
+E2E(a_create_without_a_name_for_the_state_does_not_replace_the_memory, TINY)
+{
+    struct vm *vm = pacing("", NULL);
+    struct stat before, after;
+    snap_take(vm, "s");
+    CHECK_INT(stat(e2e_path("s.mem"), &before), 0);
+    vm_refused(vm, "PUT", "/snapshot/create", "No such file or directory",
+               "{\"snapshot_path\":\"\",\"mem_file_path\":\"%s\"}", e2e_path("s.mem"));
+    CHECK_INT(stat(e2e_path("s.mem"), &after), 0);
+    CHECK_INT(after.st_ino, before.st_ino);
 }
 
 /* ---- Linux ----------------------------------------------------------------------------------- */

@@ -61,6 +61,8 @@ static int open_beside(struct new_file *file, const char *path)
     mode_t mode;
     int rc;
 
+    if (!*path)
+        return -ENOENT; /* the name beside it would be one */
     file->path = new_file_resolve(path);
     if (!file->path)
         return -errno;
