@@ -104,11 +104,6 @@ static int read_owners(struct committing *c, struct err *e)
 
 /* ---- what comes out -------------------------------------------------------------------------- */
 
-static bool is_zero(const uint8_t *bytes, size_t len)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
-}
-
 /* Writes what is not zeros, block by block; unless there is something below that they hide. */
 static int write_chunk(const struct committing *c, size_t len, uint64_t to, struct err *e)
 {
@@ -118,7 +113,7 @@ static int write_chunk(const struct committing *c, size_t len, uint64_t to, stru
         size_t end = at;
 
         while (end < len &&
-               (c->base_is_in || !is_zero(c->chunk + end, MIN(LAYER_BLOCK, len - end))))
+               (c->base_is_in || !is_all_zero(c->chunk + end, MIN(LAYER_BLOCK, len - end))))
             end = MIN(end + LAYER_BLOCK, len);
         if (end > at)
             rc = new_file_write(&c->output, c->chunk + at, end - at, to + at, e);

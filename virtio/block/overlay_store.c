@@ -7,11 +7,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
-static bool is_zero(const uint8_t *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, LAYER_BLOCK - 1) == 0;
-}
-
 /* Blocks of memory; those of zeros stay holes. */
 static int store_memory(const struct overlay *overlay, int fd, uint64_t first, uint64_t end)
 {
@@ -20,7 +15,7 @@ static int store_memory(const struct overlay *overlay, int fd, uint64_t first, u
     for (uint64_t block = first; block < end && rc == 0;) {
         uint64_t run = block;
 
-        while (run < end && !is_zero(overlay->memory + run * LAYER_BLOCK))
+        while (run < end && !is_all_zero(overlay->memory + run * LAYER_BLOCK, LAYER_BLOCK))
             run++;
         rc = layer_write_at(fd, overlay->memory + block * LAYER_BLOCK, (run - block) * LAYER_BLOCK,
                             layer_data(overlay->size) + block * LAYER_BLOCK);

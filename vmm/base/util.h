@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
@@ -59,6 +60,14 @@ static inline uint64_t align_down(uint64_t value, uint64_t alignment)
 static inline bool is_power_of_two(uint64_t value)
 {
     return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* Whether all of the bytes are zero: as the first is, and each is as the one before it. */
+static inline bool is_all_zero(const void *bytes, size_t len)
+{
+    const unsigned char *at = bytes;
+
+    return len == 0 || (at[0] == 0 && memcmp(at, at + 1, len - 1) == 0);
 }
 
 /* CLOCK_MONOTONIC in nanoseconds. */

@@ -58,11 +58,6 @@ static uint64_t find(const struct window *window, uint64_t from, bool is_set)
     return window->count;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, PAGE_SIZE - 1) == 0;
-}
-
 /* ---- which pages ----------------------------------------------------------------------------- */
 
 static void select_all(struct window *window)
@@ -135,7 +130,7 @@ static void select_full(const struct writer *w, struct window *window)
     for (uint64_t i = 0; i < window->count; i++) {
         const uint8_t *page = window->region->hva + (window->first + i) * PAGE_SIZE;
 
-        if (has(window->bit, i) && is_zero(page))
+        if (has(window->bit, i) && is_all_zero(page, PAGE_SIZE))
             window->bit[i / 64] &= ~(UINT64_C(1) << (i % 64));
     }
 }

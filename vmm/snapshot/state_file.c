@@ -153,23 +153,13 @@ static int check_origin(const struct header *header, struct err *e)
     return 0;
 }
 
-static bool all_zero(const uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (bytes[i] != 0)
-            return false;
-    }
-    return true;
-}
-
 static bool is_name(const char name[STATE_NAME_MAX + 1])
 {
     size_t n = 0;
 
     while (n <= STATE_NAME_MAX && name[n] > ' ' && name[n] <= '~')
         n++;
-    return n > 0 && n <= STATE_NAME_MAX &&
-           all_zero((const uint8_t *)name + n, STATE_NAME_MAX + 1 - n);
+    return n > 0 && n <= STATE_NAME_MAX && is_all_zero(name + n, STATE_NAME_MAX + 1 - n);
 }
 
 /* The size of the section at `at`, header and padding included; 0 when it does not fit before
@@ -186,7 +176,7 @@ static size_t section_size(const uint8_t *from, size_t at, size_t end)
     if (!range_fits(at, size, end) || !is_name(header.name))
         return 0;
     at += sizeof(header) + header.len;
-    return all_zero(from + at, align_up(at, ALIGNMENT) - at) ? size : 0;
+    return is_all_zero(from + at, align_up(at, ALIGNMENT) - at) ? size : 0;
 }
 
 /* Whether the sections fill the file, and are as many as the header says. */
