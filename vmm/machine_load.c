@@ -19,7 +19,7 @@
 
 #include <sys/stat.h>
 
-/* ---- what the machine is ------------------------------------------------------------ */
+/* ---- what the machine is --------------------------------------------------------------------- */
 
 /* A load under way. */
 struct loading {
@@ -83,7 +83,7 @@ static int read_identity(struct machine *machine, struct loading *l, struct err 
     return rc;
 }
 
-/* ---- what it has become ------------------------------------------------------------- */
+/* ---- what it has become ---------------------------------------------------------------------- */
 
 static int read_one(const struct state_desc *desc, unsigned index, void *state, void *arg,
                     struct err *e)

@@ -231,9 +231,11 @@ int act_snapshot_fork(struct call *call, struct err *e)
     if (rc == 0)
         rc = answer(call, forking, e);
     free(forking);
+    if (rc)
+        return rc;
     log_api(LOG_INFO, "'fork' API request took %llu us.",
             (unsigned long long)((now_ns() - begin) / NSEC_PER_USEC));
-    return rc;
+    return 0;
 }
 
 /* ---- the child ------------------------------------------------------------------------------- */

@@ -143,8 +143,7 @@ uint64_t layer_mark(uint64_t size, const uint8_t *bits, uint8_t *owner, uint8_t 
     return count;
 }
 
-/* ---- copies -----------------------------------------------------------------------------------
- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 int layer_copy_range(int from, int to, uint64_t offset, uint64_t len)
 {

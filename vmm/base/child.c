@@ -52,7 +52,7 @@ static pid_t fork_into(int cgroup)
     };
     int *own_id = NULL;
 
-    if (prctl(PR_GET_TID_ADDRESS, &own_id) || !own_id)
+    if (prctl(PR_GET_TID_ADDRESS, &own_id))
         return -1;
     args.child_tid = (uintptr_t)own_id;
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
@@ -81,8 +81,7 @@ static void take_word(struct child *child)
 
     if (n <= (ssize_t)head) {
         err_set(&child->word, -ECHILD,
-                "it ended without a word; it was killed, or ran out of "
-                "memory");
+                "it ended without a word; it was killed, or ran out of memory");
         return;
     }
     message.text[MIN((size_t)n - head, sizeof(message.text) - 1)] = '\0';

@@ -21,16 +21,16 @@ struct child;
 
 /*
  * Forks. Returns the pid, 0 in the child, or -errno. `cgroup` is the directory of the cgroup that
- * the child is born in, -1 = ours. *out is the parent's until child_release or child_kill; in the
- * child it is its own end.
+ * the child is born in, -1 = ours. *out is the parent's until child_let_go or child_dismiss; in
+ * the child it is its own end.
  */
 pid_t child_fork(struct child **out, struct loop *loop, int cgroup, struct err *e) __must_check;
 
 /* Whether it has said its word, or has ended without one: for loop_wait. */
 bool child_is_heard(const struct child *child);
 
-/* Has `heard` called, by the loop, when child_is_heard becomes true: not yet. */
-void child_on_word(struct child *child, void (*heard)(struct child *child, void *owner),
+/* Has `on_word` called, by the loop, when child_is_heard becomes true, which it is not yet. */
+void child_on_word(struct child *child, void (*on_word)(struct child *child, void *owner),
                    void *owner);
 
 /* What it said: 0, or the error of its err; -ECHILD when it ended without a word. */

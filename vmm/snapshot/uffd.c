@@ -53,7 +53,7 @@ struct uffd {
     bool watched, probed; /* the threads were started */
 };
 
-/* ---- the descriptor ---------------------------------------------------------------------------*/
+/* ---- the descriptor -------------------------------------------------------------------------- */
 
 static int open_uffd(void)
 {
@@ -105,7 +105,7 @@ static int register_memory(const struct uffd *uffd, struct err *e)
     return 0;
 }
 
-/* ---- the hand-over ----------------------------------------------------------------------------*/
+/* ---- the hand-over --------------------------------------------------------------------------- */
 
 char *uffd_message(const struct mem *mem)
 {
@@ -200,8 +200,7 @@ static int find_process(int socket)
     return (int)syscall(SYS_pidfd_open, who.pid, 0);
 }
 
-/* ---- is anybody there? ------------------------------------------------------------------------
- */
+/* ---- is anybody there? ----------------------------------------------------------------------- */
 
 static bool is_readable(int fd)
 {
@@ -425,7 +424,7 @@ static void wait_is_over(struct mem_pager *pager)
         set_patience(uffd, 0);
 }
 
-/* ---- its life ---------------------------------------------------------------------------------*/
+/* ---- its life -------------------------------------------------------------------------------- */
 
 static int hand_over(struct uffd *uffd, struct err *e)
 {
