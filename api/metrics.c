@@ -381,7 +381,12 @@ void metrics_forget(void)
 
 int metrics_inherit(const char *path, const char *id, struct err *e)
 {
-    return metrics_open(path, state.id ? id : NULL, state.properties, e);
+    char *properties = state.properties;
+    int rc = metrics_open(path, state.id ? id : NULL, properties, e);
+
+    if (rc == 0) /* it has a copy of its own */
+        free(properties);
+    return rc;
 }
 
 void metrics_start(struct loop *loop, struct machine *machine)

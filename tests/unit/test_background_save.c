@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 struct fixture {
     char *dir;
@@ -37,10 +39,19 @@ static int set_up(void **state)
     return 0;
 }
 
+static bool has_no_child(void *arg)
+{
+    siginfo_t info;
+
+    (void)arg;
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0;
+}
+
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
+    loop_wait(f->machine.loop, has_no_child, NULL); /* the loop sees to each writer's end */
     free(f->machine.background.state_path);
     free(f->machine.background.fault);
     mem_destroy(&f->machine.mem);
