@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * machine_parts.h owns struct machine itself, for the files that make up the machine: machine.c
- * (what it is told, and its life) and machine_build.c (from configuration to a VM that can run).
- * Nobody else includes it.
+ * machine_parts.h owns struct machine itself, and what machine.c (what it is told, and its life),
+ * machine_build.c (from configuration to a VM that can run), machine_save.c, machine_load.c,
+ * machine_fork.c and background_save.c have of each other. Nobody else includes it.
  */
 #ifndef MAYFLY_VMM_MACHINE_PARTS_H
 #define MAYFLY_VMM_MACHINE_PARTS_H

@@ -47,6 +47,20 @@ static int hear(struct child *child, struct err *e)
     return child_word(child, e);
 }
 
+/* Forks one that lives as `life` says, and ends with what that returns. */
+static struct child *bear(int (*life)(struct child *self))
+{
+    struct child *child;
+    struct err e;
+    pid_t pid = child_fork(&child, loop, -1, &e);
+
+    if (pid < 0)
+        fail_msg("%s", e.text);
+    if (pid == 0)
+        _exit(life(child));
+    return child;
+}
+
 /* Neither one that runs nor a zombie. */
 static bool nobody_is_left(void *arg)
 {
@@ -56,75 +70,78 @@ static bool nobody_is_left(void *arg)
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
 }
 
+static int say_well_and_wait(struct child *self)
+{
+    child_say(self, NULL);
+    return child_wait(self) ? 0 : 1;
+}
+
 static void test_child_that_says_all_is_well_is_let_go_and_reaped(void **state)
 {
-    struct child *child;
-    struct err e;
-    pid_t pid = child_fork(&child, loop, -1, &e);
+    struct child *child = bear(say_well_and_wait);
 
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        child_say(child, NULL);
-        _exit(child_wait(child) ? 0 : 1);
-    }
-    assert_int_equal(hear(child, &e), 0);
+    assert_int_equal(hear(child, NULL), 0);
     child_let_go(child);
     loop_wait(loop, nobody_is_left, NULL);
 }
 
+static int fail_for_want_of_room(struct child *self)
+{
+    struct err why;
+
+    err_set(&why, -ENOSPC, "there is no room for %s", "it");
+    child_say(self, &why);
+    return 1;
+}
+
 static void test_child_that_failed_says_why(void **state)
 {
-    struct child *child;
-    struct err e, why;
-    pid_t pid = child_fork(&child, loop, -1, &e);
+    struct child *child = bear(fail_for_want_of_room);
+    struct err e;
 
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        err_set(&why, -ENOSPC, "there is no room for %s", "it");
-        child_say(child, &why);
-        _exit(1);
-    }
     assert_int_equal(hear(child, &e), -ENOSPC);
     assert_string_equal(e.text, "there is no room for it");
     child_dismiss(child);
     assert_true(nobody_is_left(NULL));
 }
 
+static int die(struct child *self)
+{
+    (void)self;
+    return raise(SIGKILL);
+}
+
 static void test_child_that_dies_without_a_word_is_an_error(void **state)
 {
-    struct child *child;
+    struct child *child = bear(die);
     struct err e;
-    pid_t pid = child_fork(&child, loop, -1, &e);
 
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0)
-        raise(SIGKILL);
     assert_int_equal(hear(child, &e), -ECHILD);
     assert_non_null(strstr(e.text, "without a word"));
     child_dismiss(child);
     assert_true(nobody_is_left(NULL));
 }
 
+static int ends[2]; /* of a pipe */
+
+static int tell_that_it_was_dismissed(struct child *self)
+{
+    child_say(self, NULL);
+    return !child_wait(self) && write(ends[1], "t", 1) == 1 ? 0 : 1;
+}
+
 static void test_child_that_waits_and_is_dismissed_ends_itself(void **state)
 {
-    int ends[2];
-    char how = 0;
     struct child *child;
-    struct err e;
-    pid_t pid;
+    char how = 0;
 
     (void)state;
     assert_int_equal(pipe(ends), 0);
-    pid = child_fork(&child, loop, -1, &e);
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        child_say(child, NULL);
-        _exit(!child_wait(child) && write(ends[1], "t", 1) == 1 ? 0 : 1);
-    }
-    assert_int_equal(hear(child, &e), 0);
+    child = bear(tell_that_it_was_dismissed);
+    assert_int_equal(hear(child, NULL), 0);
     child_dismiss(child);
     assert_int_equal(read(ends[0], &how, 1), 1);
     assert_int_equal(how, 't');
@@ -132,63 +149,63 @@ static void test_child_that_waits_and_is_dismissed_ends_itself(void **state)
     close(ends[1]);
 }
 
+static int sleep_for_ever(struct child *self)
+{
+    (void)self;
+    return pause();
+}
+
 static void test_child_that_says_nothing_and_is_dismissed_is_killed(void **state)
 {
-    struct child *child;
-    struct err e;
-    pid_t pid = child_fork(&child, loop, -1, &e);
-
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        for (;;)
-            pause();
-    }
-    child_dismiss(child);
+    child_dismiss(bear(sleep_for_ever));
     assert_true(nobody_is_left(NULL));
+}
+
+static int kept, other;
+
+static int close_other(struct child *self)
+{
+    const int keep[] = {kept, -1, STDERR_FILENO};
+    bool right;
+
+    child_close_others(self, keep, 3);
+    right = fcntl(kept, F_GETFD) >= 0 && fcntl(other, F_GETFD) < 0 &&
+            fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    child_say(self, right ? NULL : &(struct err){.code = -EBADF});
+    return 0;
 }
 
 static void test_child_keeps_only_the_descriptors_that_it_names(void **state)
 {
-    int kept = open("/dev/null", O_RDONLY), other = fcntl(kept, F_DUPFD, 40);
     struct child *child;
-    struct err e;
-    pid_t pid = child_fork(&child, loop, -1, &e);
 
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        const int keep[] = {kept, -1, STDERR_FILENO};
-        bool right;
-
-        child_close_others(child, keep, 3);
-        right = fcntl(kept, F_GETFD) >= 0 && fcntl(other, F_GETFD) < 0 &&
-                fcntl(STDERR_FILENO, F_GETFD) >= 0;
-        child_say(child, right ? NULL : &(struct err){.code = -EBADF});
-        _exit(0);
-    }
+    kept = open("/dev/null", O_RDONLY);
+    other = fcntl(kept, F_DUPFD, 40);
+    child = bear(close_other);
     close(kept);
     close(other);
-    assert_int_equal(hear(child, &e), 0); /* and the link was open */
+    assert_int_equal(hear(child, NULL), 0); /* and the link was open */
     child_dismiss(child);
+}
+
+static int take_a_loop_of_its_own(struct child *self)
+{
+    struct loop *own;
+    struct err e;
+
+    loop_forget(loop);
+    child_say(self, loop_create(&own, &e) ? &e : NULL);
+    return 0;
 }
 
 static void test_child_that_forgets_its_parents_loop_leaves_it_working(void **state)
 {
-    struct child *child;
-    struct err e;
-    pid_t pid = child_fork(&child, loop, -1, &e);
+    struct child *child = bear(take_a_loop_of_its_own);
 
     (void)state;
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        struct loop *own;
-
-        loop_forget(loop);
-        child_say(child, loop_create(&own, &e) ? &e : NULL);
-        _exit(0);
-    }
-    assert_int_equal(hear(child, &e), 0); /* by the parent's ring, after the child let go of it */
+    assert_int_equal(hear(child, NULL), 0); /* by the parent's ring, which the child let go of */
     child_dismiss(child);
 }
 

@@ -118,50 +118,47 @@ static void test_cpu_check_ignores_what_a_guest_switches_on_itself(void **state)
     vcpu_state_destroy(s);
 }
 
-static void test_cpu_check_of_another_model_is_only_a_warning(void **state)
+/* What is in the log after `count` vCPUs with that state have been found fit. */
+static const char *log_of(const struct vcpu_state *s, unsigned count)
 {
-    char path[] = "/tmp/mayfly-test-XXXXXX", log[512];
-    struct vcpu_state *s = same_as_host();
+    static char log[512];
+    char path[] = "/tmp/mayfly-test-XXXXXX";
+    int fd = mkstemp(path);
     struct err e;
     ssize_t n;
-    int fd = mkstemp(path);
 
-    (void)state;
     assert_int_equal(log_set_path(path, NULL), 0);
-    s->cpuid.entry[1].eax = 0x00a10f12;
-    assert_int_equal(vcpu_state_check(s, 0, offer, &e), 0);
-    assert_int_equal(vcpu_state_check(s, 1, offer, &e), 0);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(vcpu_state_check(s, i, offer, &e), 0);
     assert_int_equal(log_set_path(NULL, NULL), 0);
-
     n = read(fd, log, sizeof(log) - 1);
     log[MAX(n, 0)] = 0;
+    close(fd);
+    unlink(path);
+    return log;
+}
+
+static void test_cpu_check_of_another_model_is_only_a_warning(void **state)
+{
+    struct vcpu_state *s = same_as_host();
+    const char *log;
+
+    (void)state;
+    s->cpuid.entry[1].eax = 0x00a10f12;
+    log = log_of(s, 2);
     assert_non_null(strstr(log, "of a guest on AuthenticAMD family 25 model 17; this host is "
                                 "AuthenticAMD family 25 model 1."));
     assert_null(strstr(strstr(log, "model 17") + 1, "model 17")); /* once */
-    close(fd);
-    unlink(path);
     vcpu_state_destroy(s);
 }
 
 static void test_cpu_check_of_a_hostile_vendor_keeps_the_log_readable(void **state)
 {
-    char path[] = "/tmp/mayfly-test-XXXXXX", log[512];
     struct vcpu_state *s = same_as_host();
-    struct err e;
-    ssize_t n;
-    int fd = mkstemp(path);
 
     (void)state;
-    assert_int_equal(log_set_path(path, NULL), 0);
     s->cpuid.entry[0].ebx = 0x0a0a0a0a;
-    assert_int_equal(vcpu_state_check(s, 0, offer, &e), 0);
-    assert_int_equal(log_set_path(NULL, NULL), 0);
-
-    n = read(fd, log, sizeof(log) - 1);
-    log[MAX(n, 0)] = 0;
-    assert_non_null(strstr(log, "????enticAMD"));
-    close(fd);
-    unlink(path);
+    assert_non_null(strstr(log_of(s, 1), "????enticAMD"));
     vcpu_state_destroy(s);
 }
 
