@@ -64,6 +64,8 @@ static _Noreturn void write_files(struct machine *machine, struct save_work *wor
     int rc;
 
     signals_forget();
+    /* A ring that outlives the monitor keeps its end of the link open, and nobody would be gone. */
+    loop_forget(machine->loop);
     (void)!child_wait(self); /* whoever is gone by now still wants the snapshot */
     machine_leave_vm(machine);
     child_close_others(self, needed, list_needed(machine, work, needed));
