@@ -35,6 +35,25 @@ void files_remove_tree(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+char *files_enter_temporary(const char *stem)
+{
+    char *directory = files_make_temporary(stem);
+
+    if (!directory || chdir(directory) < 0) {
+        perror("a temporary directory");
+        abort();
+    }
+    return directory;
+}
+
+void files_leave(char *directory)
+{
+    if (chdir("/") < 0)
+        abort();
+    files_remove_tree(directory);
+    free(directory);
+}
+
 int files_write(const char *path, const void *data, size_t len)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

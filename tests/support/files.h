@@ -15,6 +15,11 @@ char *files_make_temporary(const char *stem);
 /* Removes a directory and all below it, without following links. */
 void files_remove_tree(const char *path);
 
+/* For a test that has a directory to itself: makes one and goes there, or ends the program. Until
+ * files_leave, which goes back to / and removes it, by the name that was returned. */
+char *files_enter_temporary(const char *stem);
+void files_leave(char *directory);
+
 /* Writes a whole file, replacing an old one. 0 or -errno. */
 int files_write(const char *path, const void *data, size_t len);
 

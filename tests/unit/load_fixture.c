@@ -23,8 +23,7 @@ static void add_file(const char *name, uint64_t size)
 
 void load_fixture_enter(uint64_t mem_size)
 {
-    directory = files_make_temporary("load");
-    BUG_ON(!directory || chdir(directory));
+    directory = files_enter_temporary("load");
     add_file("root.img", 64 * MIB);
     add_file("data.img", MIB);
     add_file("base.img", MIB);
@@ -35,9 +34,7 @@ void load_fixture_enter(uint64_t mem_size)
 
 void load_fixture_leave(void)
 {
-    BUG_ON(chdir("/"));
-    files_remove_tree(directory);
-    free(directory);
+    files_leave(directory);
 }
 
 /* Of the metadata service: nothing is there. */

@@ -29,9 +29,7 @@ int routes_set_up(void **state)
     assert_int_equal(mmds_store_create(&f->api.mmds, 100, &e), 0);
     f->api.machine = f->machine;
     f->api.id = "vm-1";
-    f->dir = files_make_temporary("routes");
-    assert_non_null(f->dir);
-    assert_int_equal(chdir(f->dir), 0);
+    f->dir = files_enter_temporary("routes");
     assert_int_equal(files_make_sparse("disk", 4096), 0);
     memset(&metrics, 0, sizeof(metrics));
     fake_devices = (struct fake_devices){0};
@@ -51,9 +49,7 @@ int routes_tear_down(void **state)
     metrics_start(f->api.loop, NULL);
     machine_destroy(f->machine);
     loop_destroy(f->api.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
+    files_leave(f->dir);
     free(f);
     return 0;
 }

@@ -31,8 +31,7 @@ static int set_up(void **state)
     if (loop_create(&machine->loop, NULL))
         exit(UNIT_SKIPPED); /* no io_uring here */
     loop_lock(machine->loop);
-    f->dir = files_make_temporary("background");
-    assert_int_equal(chdir(f->dir), 0);
+    f->dir = files_enter_temporary("background");
     assert_int_equal(mem_create(&machine->mem, MIB, MEM_PAGES_DEFAULT, true, NULL), 0);
     machine->state = MACHINE_PAUSED;
     *state = f;
@@ -57,9 +56,7 @@ static int tear_down(void **state)
     mem_destroy(&f->machine.mem);
     loop_unlock(f->machine.loop);
     loop_destroy(f->machine.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
+    files_leave(f->dir);
     free(f);
     return 0;
 }

@@ -28,18 +28,15 @@ static char *directory;
 static int enter_directory(void **state)
 {
     (void)state;
-    directory = files_make_temporary("overlay");
-    return directory ? chdir(directory) : -1;
+    directory = files_enter_temporary("overlay");
+    return 0;
 }
 
 static int leave_directory(void **state)
 {
-    int rc = chdir("/");
-
     (void)state;
-    files_remove_tree(directory);
-    free(directory);
-    return rc;
+    files_leave(directory);
+    return 0;
 }
 
 static struct blk_config memory_config(void)

@@ -37,9 +37,7 @@ static int set_up(void **state)
     assert_int_equal(machine_create(&f->machine, f->api.loop, &options, &f->e), 0);
     f->api.machine = f->machine;
     f->api.id = "vm-1";
-    f->dir = files_make_temporary("config");
-    assert_non_null(f->dir);
-    assert_int_equal(chdir(f->dir), 0);
+    f->dir = files_enter_temporary("config");
     assert_int_equal(files_make_sparse("disk", 4096), 0);
     *state = f;
     return 0;
@@ -53,9 +51,7 @@ static int tear_down(void **state)
     mmds_tokens_destroy(f->api.mmds_http.tokens);
     machine_destroy(f->machine);
     loop_destroy(f->api.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
+    files_leave(f->dir);
     free(f);
     return 0;
 }

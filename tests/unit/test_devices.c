@@ -32,9 +32,7 @@ static int set_up(void **state)
     f->env.mem = &f->mem;
     assert_int_equal(loop_create(&f->env.loop, &f->e), 0);
     devices_init(&f->devices, &f->env);
-    f->dir = files_make_temporary("devices");
-    assert_non_null(f->dir);
-    assert_int_equal(chdir(f->dir), 0);
+    f->dir = files_enter_temporary("devices");
     assert_int_equal(files_make_sparse("disk", 4096), 0);
     *state = f;
     return 0;
@@ -47,9 +45,7 @@ static int tear_down(void **state)
     devices_destroy(&f->devices);
     assert_int_equal(fake_devices.alive, 0);
     loop_destroy(f->env.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
+    files_leave(f->dir);
     free(f);
     return 0;
 }

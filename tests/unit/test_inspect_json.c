@@ -257,16 +257,14 @@ static void test_inspect_of_hostile_contents_ends(void **state)
 static int enter(void **state)
 {
     (void)state;
-    directory = files_make_temporary("inspect");
-    return !directory || chdir(directory);
+    directory = files_enter_temporary("inspect");
+    return 0;
 }
 
 static int leave(void **state)
 {
     (void)state;
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(directory);
-    free(directory);
+    files_leave(directory);
     return 0;
 }
 

@@ -19,18 +19,15 @@ static char *directory;
 static int set_up(void **state)
 {
     (void)state;
-    directory = files_make_temporary("layer");
-    return directory ? chdir(directory) : -1;
+    directory = files_enter_temporary("layer");
+    return 0;
 }
 
 static int tear_down(void **state)
 {
-    int rc = chdir("/");
-
     (void)state;
-    files_remove_tree(directory);
-    free(directory);
-    return rc;
+    files_leave(directory);
+    return 0;
 }
 
 static const struct layer_head head = {

@@ -303,11 +303,7 @@ static void test_metrics_file_line_after_a_torn_one_stands_by_itself(void **stat
 
 static int set_up(void **state)
 {
-    char *dir = files_make_temporary("metrics");
-
-    assert_non_null(dir);
-    assert_int_equal(chdir(dir), 0);
-    *state = dir;
+    *state = files_enter_temporary("metrics");
     return 0;
 }
 
@@ -319,9 +315,7 @@ static int tear_down(void **state)
         machine_destroy(machine);
     if (loop)
         loop_destroy(loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(*state);
-    free(*state);
+    files_leave(*state);
     return 0;
 }
 

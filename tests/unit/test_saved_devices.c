@@ -38,9 +38,7 @@ static int set_up(void **state)
     assert_int_equal(loop_create(&f->env.loop, &f->e), 0);
     devices_init(&f->saved, &f->env);
     devices_init(&f->loaded, &f->env);
-    f->dir = files_make_temporary("saved");
-    assert_non_null(f->dir);
-    assert_int_equal(chdir(f->dir), 0);
+    f->dir = files_enter_temporary("saved");
     assert_int_equal(files_make_sparse("disk", 4096), 0);
     assert_int_equal(files_make_sparse("disk2", 8192), 0);
     *state = f;
@@ -55,9 +53,7 @@ static int tear_down(void **state)
     devices_destroy(&f->saved);
     assert_int_equal(fake_devices.alive, 0);
     loop_destroy(f->env.loop);
-    assert_int_equal(chdir("/"), 0);
-    files_remove_tree(f->dir);
-    free(f->dir);
+    files_leave(f->dir);
     free(f);
     return 0;
 }
