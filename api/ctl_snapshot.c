@@ -18,15 +18,13 @@ static const char usage[] =
     "paths, each section of the state file; and checks all that can be checked without a load:\n"
     "the checksum, the sections, their tables, the memory map.\n"
     "\n"
-    "  -m, --memory FILE   look at the memory file, too: its size, whether a Diff was being "
-    "merged\n"
-    "                      into it, and the sums of its pages if the state file has them\n"
+    "  -m, --memory FILE   look at the memory file, too: its size, whether a Diff was being\n"
+    "                      merged into it, and the sums of its pages if the state file has them\n"
     "  -j, --json          as one JSON object\n"
     "  -h, --help          this text\n"
     "\n"
-    "Exit status: 0 when nothing is wrong, 1 when something is (with a sentence each), 2 for "
-    "wrong\n"
-    "usage.\n";
+    "Exit status: 0 when nothing is wrong, 1 when something is (with a sentence each), 2 for\n"
+    "wrong usage.\n";
 
 static int misuse(const char *why)
 {

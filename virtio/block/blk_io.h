@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * blk_io.h owns what the two halves of the block device share: the device's struct, and requests.
- * blk.c is the device (queue, limits, configuration, updates), blk_io.c serves its requests.
- * Private to the block device.
+ * blk_io.h owns what the parts of the block device share: the device's struct, and requests.
+ * blk.c is the device (queue, limits, configuration, updates), blk_io.c serves its requests, with
+ * blk_overlay.c those of a drive with an overlay. Private to the block device.
  */
 #ifndef MAYFLY_BLOCK_BLK_IO_H
 #define MAYFLY_BLOCK_BLK_IO_H
@@ -160,8 +160,7 @@ void blk_io_advance(struct blk_request *request, size_t len);
  * on. Of a transfer it takes the bytes off. */
 enum blk_status blk_io_judge(struct blk *blk, struct blk_request *request, int res);
 
-/* ---- blk_overlay.c: requests of drives with an overlay ----------------------------------------
- */
+/* ---- blk_overlay.c: requests of drives with an overlay --------------------------------------- */
 
 /* Makes room, once. -ENOMEM. */
 int blk_overlay_prepare(struct blk *blk) __must_check;
