@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* e2e: runs the end-to-end tests, each in a process group of its own, and prints what came
- * of them. */
+/* e2e: runs the end-to-end tests, each in processes of its own, and prints what came of them. */
 #include "tests/e2e/e2e.h"
 
+#include "tests/e2e/keeper.h"
 #include "tests/support/clock.h"
 #include "tests/support/files.h"
 #include "tests/support/text.h"
@@ -77,7 +77,7 @@ struct selection {
 struct job {
     const struct test *test;
     unsigned number;
-    pid_t pid;
+    pid_t pid; /* of its keeper */
     int output;
     char *dir;
     int64_t started, deadline;
@@ -191,17 +191,26 @@ static void check_needs(const struct test *test)
         e2e_skip("the KVM here cannot run an ordinary kernel");
 }
 
-static void run_test(const struct test *test, const char *dir, int output)
+/* What a test's process begins with. */
+struct beginning {
+    const struct test *test;
+    const char *dir;
+    int output;
+};
+
+static void run_test(const void *arg)
 {
-    setsid(); /* a process group to end at once, and a terminal of our own to give to monitors */
+    const struct beginning *begin = arg;
+    const struct test *test = begin->test;
+    setsid(); /* a terminal of our own to give to monitors */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     signal(SIGTERM, out_of_time);
-    dup2(output, 1);
-    dup2(output, 2);
-    e2e_dir = dir;
+    dup2(begin->output, 1);
+    dup2(begin->output, 2);
+    e2e_dir = begin->dir;
     check_needs(test);
-    if (chdir(dir) < 0)
-        FAIL("cannot enter %s: %s", dir, strerror(errno));
+    if (chdir(e2e_dir) < 0)
+        FAIL("cannot enter %s: %s", e2e_dir, strerror(errno));
     test->run();
     fflush(stdout);
     _exit(CODE_PASSED);
@@ -214,9 +223,8 @@ static bool start_job(struct job *job, const struct test *test, unsigned number)
     if (!dir || pipe2(ends, O_CLOEXEC) < 0)
         return false;
     fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0)
-        run_test(test, dir, ends[1]);
+    const struct beginning begin = {.test = test, .dir = dir, .output = ends[1]};
+    pid_t pid = keeper_start(&(struct kept){.run = run_test, .arg = &begin});
     close(ends[1]);
     int limit = test->labels & SOAK              ? (int)e2e.soak_seconds * 1000 + 2 * SLOW_LIMIT_MS
                 : test->labels & (SLOW | DEBIAN) ? SLOW_LIMIT_MS
@@ -270,9 +278,8 @@ static void finish_job(struct job *job, struct tally *tally)
 {
     int status = 0;
     if (!job->done)
-        kill(-job->pid, SIGKILL);
+        kill(job->pid, SIGHUP);
     waitpid(job->pid, &status, 0);
-    kill(-job->pid, SIGKILL); /* whatever the test left running */
     close(job->output);
     print_result(job, status, tally);
     files_remove_tree(job->dir);
@@ -293,7 +300,7 @@ static bool pump_job(struct job *job)
             return true;
         text_append(&job->text, part, (size_t)n);
     }
-    /* A monitor that outlives its test holds the pipe open; the test's own end is what counts. */
+    /* Its keeper holds the pipe open as long as anything of it is left. */
     return waitid(P_PID, (id_t)job->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
 }
 
