@@ -12,6 +12,14 @@ static json_t *number(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
+/* What a file says, or is called, may be anything. */
+static json_t *string_of(const char *text)
+{
+    json_t *string = json_string(text);
+
+    return string ? string : json_string("(not UTF-8)");
+}
+
 /* ---- fields of a section --------------------------------------------------------------------- */
 
 static uint64_t number_at(const uint8_t *at, uint16_t size)
@@ -82,7 +90,6 @@ static void add_section(json_t *snapshot, const struct inspect_section *section)
 static json_t *text_of(const struct inspect_section *section)
 {
     const char *text = section->data;
-    json_t *string;
 
     if (section->version != 0)
         return NULL;
@@ -90,8 +97,7 @@ static json_t *text_of(const struct inspect_section *section)
         return json_null();
     if (memchr(text, 0, section->len) != text + section->len - 1)
         return NULL;
-    string = json_string(text);
-    return string ? string : json_string("(not UTF-8)");
+    return string_of(text);
 }
 
 /* Of several texts of one name, as of layers, a list. */
@@ -187,10 +193,8 @@ static void on_section(void *owner, const struct inspect_section *section)
 static void on_fault(void *owner, const char *sentence)
 {
     struct inspecting *i = owner;
-    json_t *string = json_string(sentence);
 
-    json_array_append_new(json_object_get(i->snapshot, "faults"),
-                          string ? string : json_string("(not UTF-8)"));
+    json_array_append_new(json_object_get(i->snapshot, "faults"), string_of(sentence));
 }
 
 static json_t *time_of(uint64_t seconds)
@@ -220,7 +224,7 @@ static void add_summary(json_t *snapshot, const struct inspect_summary *summary,
     }
     if (summary->mem_is_file)
         json_object_set_new(snapshot, "memory_file",
-                            json_pack("{s:s, s:o, s:o}", "path", mem_path, "bytes",
+                            json_pack("{s:o, s:o, s:o}", "path", string_of(mem_path), "bytes",
                                       number(summary->mem_len), "bytes_of_data",
                                       number(summary->mem_data)));
 }
@@ -228,10 +232,10 @@ static void add_summary(json_t *snapshot, const struct inspect_summary *summary,
 json_t *inspect_snapshot(const char *state_path, const char *mem_path)
 {
     struct inspecting i = {
-        .snapshot =
-            json_pack("{s:s, s:n, s:n, s:n, s:n, s:n, s:{}, s:{s:[]}, s:[], s:[], s:[]}",
-                      "state_file", state_path, "bytes", "format", "architecture", "saved_at",
-                      "machine", "texts", "memory", "regions", "devices", "sections", "faults"),
+        .snapshot = json_pack("{s:o, s:n, s:n, s:n, s:n, s:n, s:{}, s:{s:[]}, s:[], s:[], s:[]}",
+                              "state_file", string_of(state_path), "bytes", "format",
+                              "architecture", "saved_at", "machine", "texts", "memory", "regions",
+                              "devices", "sections", "faults"),
     };
     const struct inspect_visitor visitor = {.section = on_section, .fault = on_fault, .owner = &i};
     struct inspect_summary summary;

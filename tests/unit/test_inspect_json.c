@@ -235,6 +235,22 @@ static void test_inspect_of_path_with_escapes_prints_them_harmlessly(void **stat
     json_decref(snapshot);
 }
 
+static void test_inspect_of_files_with_names_that_are_no_utf8_says_what_is_wrong(void **state)
+{
+    struct file file = golden();
+    json_t *snapshot;
+
+    (void)state;
+    file.bytes[file.len - 1] ^= 1;
+    assert_int_equal(files_write("s\xff", file.bytes, file.len), 0);
+    assert_int_equal(files_make_sparse("m\xff", 4096), 0);
+    snapshot = inspect_snapshot("s\xff", "m\xff");
+    assert_int_equal(json_array_size(faults_of(snapshot)), 1);
+    assert_int_equal(json_integer_value(json_object_get(snapshot, "bytes")), file.len);
+    assert_non_null(json_object_get(snapshot, "memory_file"));
+    json_decref(snapshot);
+}
+
 /* Whatever the contents under a right checksum, there is something to say, and no crash. */
 static void test_inspect_of_hostile_contents_ends(void **state)
 {
@@ -277,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_inspect_of_memory_file_judges_its_kind_and_size),
         cmocka_unit_test(test_inspect_compares_memory_with_its_sums_if_there_are_any),
         cmocka_unit_test(test_inspect_of_path_with_escapes_prints_them_harmlessly),
+        cmocka_unit_test(test_inspect_of_files_with_names_that_are_no_utf8_says_what_is_wrong),
         cmocka_unit_test(test_inspect_of_hostile_contents_ends),
     };
 
