@@ -117,19 +117,16 @@ int load_check_working_set(const struct machine_load *load, struct err *e)
 }
 
 int load_working_set(const struct mem *mem, const struct machine_load *load,
-                     struct recording **recording, struct err *e)
+                     struct recording **recording, struct working_set *set, struct err *e)
 {
-    struct working_set set;
     int rc;
 
     if (load->record)
         return recording_begin(recording, mem, load->record, e);
     if (!load->prefetch)
         return 0;
-    rc = working_set_read(&set, load->prefetch, mem_size(mem), e);
-    if (rc)
-        return rc;
-    working_set_fetch(&set, mem);
-    working_set_free(&set);
-    return 0;
+    rc = working_set_read(set, load->prefetch, mem_size(mem), e);
+    if (rc == 0)
+        working_set_fetch(set, mem);
+    return rc;
 }

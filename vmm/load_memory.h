@@ -22,8 +22,10 @@ int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_lo
 int load_check_working_set(const struct machine_load *load, struct err *e) __must_check;
 
 /* Begins to record one or fetches one, as `load` says, in memory that load_memory has just made.
- * *recording is set where one was begun. */
+ * *recording is set where one was begun, *set where one was fetched: for working_set_map, and to be
+ * freed. */
 int load_working_set(const struct mem *mem, const struct machine_load *load,
-                     struct recording **recording, struct err *e) __must_check;
+                     struct recording **recording, struct working_set *set,
+                     struct err *e) __must_check;
 
 #endif

@@ -28,7 +28,8 @@ struct loading {
     struct stat mem;  /* the memory file before the state was looked for; zeroes = none */
     struct state_reader reader;
     struct mem_map map;
-    int64_t shift_ns; /* from the clock of the save to ours */
+    struct working_set set; /* that was fetched; zeroes = none */
+    int64_t shift_ns;       /* from the clock of the save to ours */
 };
 
 static int read_machine(struct machine *machine, struct loading *l, struct err *e)
@@ -234,7 +235,11 @@ static int load_states(struct machine *machine, void *arg, struct err *e)
         rc = state_reader_end(&l->reader, e);
     if (rc == 0)
         rc = vm_state_restore(&vm, &machine->kvm, l->load->wall_clock, e);
-    return rc ? rc : generation_renew(&machine->generation, &machine->mem, e);
+    if (rc == 0)
+        rc = generation_renew(&machine->generation, &machine->mem, e);
+    if (rc == 0) /* by any vCPU, for all */
+        working_set_map(&l->set, &machine->mem, machine->vcpus.vcpu[0].fd);
+    return rc;
 }
 
 /* What clients know of devices that a load makes begins otherwise than what they know of those
@@ -292,7 +297,7 @@ static int load_from(struct machine *machine, struct loading *l, const void *byt
     if (load_check_working_set(l->load, e) ||
         load_memory(&machine->mem, &machine->mem_lock, l->load, &machine->config, &l->map,
                     machine->options.lost, e) ||
-        load_working_set(&machine->mem, l->load, &machine->recording, e))
+        load_working_set(&machine->mem, l->load, &machine->recording, &l->set, e))
         return err_prefix(e, "Failed to load guest memory: ");
     if (check_same_mem(machine, l, e))
         return err_prefix(e, "Failed to load guest memory: ");
@@ -349,6 +354,7 @@ int machine_load(struct machine *machine, const struct machine_load *load, struc
     rc = load_from(machine, &l, bytes, len, e);
     free(bytes);
     free(l.state_path);
+    working_set_free(&l.set);
     if (rc)
         return err_prefix(e, "Failed to restore from snapshot: ");
     machine->mem_path = strdup(load->files.mem_path); /* NULL: a fork will not find it */

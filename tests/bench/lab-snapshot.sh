@@ -23,11 +23,18 @@ bench/snaptime load /tmp/s 5 ',"prefetch":"/tmp/s/s.ws"' ./mayfly --level Error
 # How often the guest's first steps leave it for want of a page, in two loads with two connections each.
 trace=/sys/kernel/tracing
 echo 16384 >$trace/buffer_size_kb
-echo 1 >$trace/events/kvm/kvm_exit/enable
-bench/snaptime load /tmp/s 1 "" ./mayfly --level Error >log
-echo 0 >$trace/events/kvm/kvm_exit/enable
+count_faults()
+{
+    echo >$trace/trace
+    echo 1 >$trace/events/kvm/kvm_exit/enable
+    bench/snaptime load /tmp/s 1 "$1" ./mayfly --level Error >log
+    echo 0 >$trace/events/kvm/kvm_exit/enable
+    echo "each $(($(grep -c 'reason npf' $trace/trace) / 2))"
+}
 echo "== faults"
-echo "each $(($(grep -c 'reason npf' $trace/trace) / 2))"
+count_faults ""
+echo "== faults with prefetch"
+count_faults ',"prefetch":"/tmp/s/s.ws"'
 
 echo "== background"
 bench/snaptime background /tmp/s vmlinux bench-init.cpio ./mayfly --level Error

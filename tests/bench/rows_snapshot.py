@@ -39,7 +39,8 @@ def row_snapshot(_, __):
                    "ci/bench --only snapshot")
 
     def prefetched(word, figure, reach):
-        return Row(figure, WHERE, column(out, "prefetch", word, 1), "virtual ms", reach, {}, "",
+        return Row(figure, WHERE, column(out, "prefetch", word, 1), "virtual ms", reach, {},
+                   f"{column(out, 'faults with prefetch', 'each'):.0f} nested page faults",
                    "ci/bench --only snapshot")
 
     def background(word, figure, reach):

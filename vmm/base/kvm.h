@@ -99,6 +99,15 @@ int kvm_irqfd(const struct kvm *kvm, int fd, uint32_t gsi, struct err *e) __must
  * -errno; -ENOENT without a log. */
 int kvm_dirty_log(const struct kvm *kvm, uint32_t slot, uint64_t *bitmap) __must_check;
 
+/*
+ * Maps memory for the guest before it asks, so that no access of its leaves it for want of a page:
+ * what the host can write at once for writing too, which counts as dirty where there is a log.
+ * Pages that are not in memory are waited for. Before the vCPU runs, with its registers set. -errno
+ * for the first page that cannot be mapped; -ENOTTY (before Linux 6.11) and -EOPNOTSUPP (no nested
+ * paging) where KVM never does it.
+ */
+int kvm_pre_fault(int vcpu_fd, gpa_t gpa, uint64_t size) __must_check;
+
 /* Closes what is open; the fields are -1 then. */
 void kvm_close(struct kvm *kvm);
 

@@ -2,6 +2,7 @@
 /* touched.c: see touched.h. */
 #include "vmm/snapshot/touched.h"
 
+#include "vmm/base/kvm.h"
 #include "vmm/snapshot/new_file.h"
 
 #include <errno.h>
@@ -195,5 +196,36 @@ void working_set_fetch(const struct working_set *set, const struct mem *mem)
     for (uint32_t i = 0; i < set->count; i++) {
         if (set->run[i].written)
             make_private(&set->run[i], mem->region[0].hva);
+    }
+}
+
+/* ---- mapping --------------------------------------------------------------------------------- */
+
+/* A run of pages that lie one behind the other in the file, but perhaps not for the guest. */
+static int map_run(const struct mem *mem, uint64_t at, uint64_t len, int vcpu_fd)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < mem->count && len > 0 && rc == 0; i++) {
+        const struct mem_region *region = &mem->region[i];
+        uint64_t part = at < region->size ? MIN(len, region->size - at) : 0;
+
+        rc = kvm_pre_fault(vcpu_fd, gpa_add(region->gpa, at), part);
+        at = part > 0 ? 0 : at - region->size;
+        len -= part;
+    }
+    return rc;
+}
+
+void working_set_map(const struct working_set *set, const struct mem *mem, int vcpu_fd)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0, next; i < set->count && rc == 0; i = next) {
+        uint64_t first = set->run[i].first, end = first + set->run[i].pages;
+
+        for (next = i + 1; next < set->count && set->run[next].first == end; next++)
+            end += set->run[next].pages;
+        rc = map_run(mem, first * PAGE_SIZE, (end - first) * PAGE_SIZE, vcpu_fd);
     }
 }

@@ -33,10 +33,17 @@ int recording_end(struct recording *recording, struct err *e) __must_check;
 /*
  * Fetches the pages of a working set of `mem`, which is of mem_create_from_file: into the page
  * cache what is not there, and what was written becomes private at once. Pages that were only read
- * are left to faults, which find them in the page cache, several at a time. Returns when that is
- * done: a second thread gained nothing, since the guest's first instruction needs such pages. What
- * fails is left to the guest's own faults.
+ * are left to working_set_map and to faults, which find them in the page cache, several at a time.
+ * Returns when that is done: a second thread gained nothing, since the guest's first instruction
+ * needs such pages. What fails is left to the guest's own faults.
  */
 void working_set_fetch(const struct working_set *set, const struct mem *mem);
+
+/*
+ * Maps the pages of a working set that was fetched for the guest of this vCPU, whose registers are
+ * set and which has not run yet; where KVM can (kvm_pre_fault). Pages between two runs are not
+ * worth the call that they save. What fails is left to the guest's own faults.
+ */
+void working_set_map(const struct working_set *set, const struct mem *mem, int vcpu_fd);
 
 #endif
