@@ -103,6 +103,14 @@ int load_memory(struct mem *mem, struct file_lock *lock, const struct machine_lo
 
 /* ---- working sets ---------------------------------------------------------------------------- */
 
+static bool is_one_file(const char *a, const char *b)
+{
+    struct stat one, other;
+
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
 int load_check_working_set(const struct machine_load *load, struct err *e)
 {
     if (load->backend != MEM_BACKEND_FILE && (load->record || load->prefetch))
@@ -113,6 +121,12 @@ int load_check_working_set(const struct machine_load *load, struct err *e)
         return err_set(e, -EINVAL,
                        "A working set cannot be recorded while one is fetched, whose pages would "
                        "all count as touched.");
+    /* It would take the place of what the guest is loaded from. */
+    if (load->record && (is_one_file(load->record, load->files.mem_path) ||
+                         is_one_file(load->record, load->files.state_path)))
+        return err_set(e, -EINVAL,
+                       "The working set cannot be recorded in %s, which is a file of the snapshot.",
+                       load->record);
     return 0;
 }
 

@@ -211,6 +211,16 @@ E2E(what_is_written_to_pages_that_were_mapped_beforehand_is_in_the_next_diff, LI
 
 /* ---- a memory file that others write to ------------------------------------------------------ */
 
+E2E(a_working_set_does_not_take_the_place_of_what_it_is_recorded_from, TINY)
+{
+    take_counting();
+    for (int i = 0; i < 2; i++)
+        expect_no_load(
+            text_format(",\"record_working_set\":\"%s/vm1/../s.%s\"", e2e_dir, i ? "state" : "mem"),
+            "which is a file of the snapshot");
+    count_on(snap_revive("s", ""), "abc");
+}
+
 E2E(a_guest_whose_memory_file_was_cut_short_is_not_saved, TINY)
 {
     take_counting();
