@@ -55,8 +55,10 @@ struct machine_fork {
 
 /*
  * Forks, and returns when every child's guest has been let go: their ids in `pid`. On error there
- * is no child and the machine goes on as before. -EBUSY before the start and after the end,
- * -ENOTSUP for what cannot be shared copy-on-write, -ETIMEDOUT, and whatever a child says.
+ * is no child and the machine goes on as before, but that overlays in files may have become layers
+ * and go on in new ones (devices_split_overlays). -EBUSY before the start and after the end,
+ * -ENOTSUP for what cannot be shared copy-on-write, -ETIMEDOUT, and whatever a child says. The loop
+ * turns meanwhile.
  */
 int machine_fork(struct machine *machine, const struct machine_fork *fork, pid_t *pid,
                  struct err *e) __must_check;
