@@ -22,16 +22,16 @@
 
 /* In the order in which they come in a file. */
 static const struct state_desc *const tables[] = {
-    &saved_machine_desc,    &mem_map_desc,         &saved_counts_desc,      &saved_balloon_desc,
-    &saved_drive_desc,      &saved_overlay_desc,   &saved_net_desc,         &saved_pmem_desc,
-    &saved_vsock_desc,      &saved_entropy_desc,   &saved_hotplug_desc,     &saved_mmds_desc,
-    &saved_overlay_desc,    &serial_state_desc,    &i8042_state_desc,       &pit_state_desc,
-    &virtio_dev_state_desc, &virtqueue_state_desc, &virtio_mmio_state_desc, &balloon_state_desc,
-    &blk_state_desc,        &net_state_desc,       &pmem_state_desc,        &vsock_state_desc,
-    &rng_state_desc,        &hotplug_state_desc,   &vcpu_clock_desc,        &vcpu_sregs_desc,
-    &vcpu_regs_desc,        &vcpu_xcrs_desc,       &vcpu_debug_desc,        &vcpu_lapic_desc,
-    &vcpu_events_desc,      &vcpu_mp_state_desc,   &vcpu_cpuid_desc,        &vcpu_msr_desc,
-    &vm_pic_desc,           &vm_ioapic_desc,       &vm_clock_desc,
+    &saved_machine_desc,   &mem_map_desc,           &saved_counts_desc,  &saved_balloon_desc,
+    &saved_drive_desc,     &saved_overlay_desc,     &saved_net_desc,     &saved_pmem_desc,
+    &saved_vsock_desc,     &saved_entropy_desc,     &saved_hotplug_desc, &saved_mmds_desc,
+    &serial_state_desc,    &i8042_state_desc,       &pit_state_desc,     &virtio_dev_state_desc,
+    &virtqueue_state_desc, &virtio_mmio_state_desc, &balloon_state_desc, &blk_state_desc,
+    &net_state_desc,       &pmem_state_desc,        &vsock_state_desc,   &rng_state_desc,
+    &hotplug_state_desc,   &vcpu_clock_desc,        &vcpu_sregs_desc,    &vcpu_regs_desc,
+    &vcpu_xcrs_desc,       &vcpu_debug_desc,        &vcpu_lapic_desc,    &vcpu_events_desc,
+    &vcpu_mp_state_desc,   &vcpu_cpuid_desc,        &vcpu_msr_desc,      &vm_pic_desc,
+    &vm_ioapic_desc,       &vm_clock_desc,
 };
 
 const struct state_desc *saved_table(const char *name)

@@ -8,8 +8,8 @@
  * that is a symbolic link stays one: what it leads to is replaced. What is left behind by a
  * process that died has the name with NEW_FILE_SUFFIX, and is overwritten by the next.
  *
- * Blocking calls, by the loop thread while nothing runs. No lock: two processes that replace one
- * file at once are their caller's mistake.
+ * Blocking calls, by the loop thread while nothing runs, or by a forked process. No lock: two
+ * processes that replace one file at once are their caller's mistake.
  */
 #ifndef MAYFLY_SNAPSHOT_NEW_FILE_H
 #define MAYFLY_SNAPSHOT_NEW_FILE_H
