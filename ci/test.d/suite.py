@@ -159,7 +159,7 @@ class Suite:
             Group("e2e-linux-sanitizer", "real Linux guests under the sanitizers, in the AMD lab",
                   self.lab_e2e(self.sanitizer, "--label", "sanitizer", "--not", "tiny", "--patience", "5"),
                   ("build-sanitizer", "guest-linux")),
-            Group("soak", f"five minutes of all devices at once, with pauses, {where}",
+            Group("soak", f"five minutes of all devices at once, paused, saved, forked and loaded, {where}",
                   self.linux("--label", "soak"), ("build", "guest-linux")),
             Group("soak-sanitizer", "the same under the sanitizers, in the AMD lab",
                   self.lab_e2e(self.sanitizer, "--label", "soak", "--patience", "5"),

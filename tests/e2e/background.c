@@ -15,47 +15,14 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-/* Pauses, has it written behind the guest's back, and lets the guest go on. */
-static void take_behind(struct vm *vm, const char *type, const char *name)
-{
-    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    vm_put(vm, "/snapshot/create",
-           "{\"snapshot_type\":\"%s\",\"snapshot_path\":\"%s.state\",\"mem_file_path\":\"%s.mem\","
-           "\"background\":true}",
-           type, e2e_path(name), e2e_path(name));
-    snap_resume(vm);
-}
-
-/* What has become of it, once that is known. */
-static const char *outcome(struct vm *vm, const char **why)
-{
-    for (int64_t end = clock_ms() + e2e_ms(VM_MS); clock_left(end) > 0; usleep(1000)) {
-        json_t *report = vm_get(vm, "/snapshot/background");
-        const char *state = json_string_value(json_object_get(report, "state"));
-        if (strcmp(state, "Writing") != 0) {
-            *why = json_string_value(json_object_get(report, "fault_message"));
-            return state;
-        }
-        json_decref(report);
-    }
-    FAIL("the snapshot is not written");
-}
-
-static void is_done(struct vm *vm)
-{
-    const char *why, *state = outcome(vm, &why);
-    if (strcmp(state, "Done") != 0)
-        FAIL("%s: %s", state, why ? why : "no reason is given");
-}
-
 E2E(a_snapshot_in_the_background_is_of_the_moment_of_its_request, TINY)
 {
     struct vm *vm = pacing("", NULL);
     unsigned long before = pace_of(vm);
-    take_behind(vm, "Full", "s");
+    snap_behind(vm, "Full", "s");
     unsigned long taken = pace_of(vm);
     counts_beyond(vm, taken + 50);
-    is_done(vm);
+    snap_is_written(vm);
     CHECK(access(e2e_path("s.mem.mayfly-new"), F_OK) != 0);
     struct vm *other = snap_revive("s", "");
     counts_beyond(other, before);
@@ -66,14 +33,14 @@ E2E(a_snapshot_in_the_background_is_of_the_moment_of_its_request, TINY)
 E2E(diffs_in_the_background_miss_no_page, TINY)
 {
     struct vm *vm = pacing("{\"track_dirty_pages\":true,\"mem_size_mib\":64}", NULL);
-    take_behind(vm, "Full", "s");
+    snap_behind(vm, "Full", "s");
     for (int i = 0; i < 4; i++) {
         counts_beyond(vm, pace_of(vm) + 5);
-        is_done(vm);
-        take_behind(vm, "Diff", "s"); /* merged in place */
+        snap_is_written(vm);
+        snap_behind(vm, "Diff", "s"); /* merged in place */
     }
     unsigned long last = pace_of(vm);
-    is_done(vm);
+    snap_is_written(vm);
     counts_beyond(snap_revive("s", ""), last);
 }
 
@@ -82,11 +49,11 @@ E2E(a_snapshot_in_the_background_that_fails_leaves_the_former_and_loses_no_page,
     if (mkdir(e2e_path("small"), 0755) || mount("none", e2e_path("small"), "tmpfs", 0, "size=256k"))
         e2e_skip("no file system can be mounted here");
     struct vm *vm = pacing("{\"track_dirty_pages\":true,\"mem_size_mib\":64}", NULL);
-    take_behind(vm, "Full", "s");
-    is_done(vm);
+    snap_behind(vm, "Full", "s");
+    snap_is_written(vm);
     counts_beyond(vm, pace_of(vm) + 5);
-    take_behind(vm, "Diff", "small/d");
-    const char *why, *state = outcome(vm, &why);
+    snap_behind(vm, "Diff", "small/d");
+    const char *why, *state = snap_outcome(vm, &why);
     unsigned long pace = pace_of(vm);
     umount2(e2e_path("small"), MNT_DETACH);
     if (strcmp(state, "Failed") != 0)
@@ -95,9 +62,9 @@ E2E(a_snapshot_in_the_background_that_fails_leaves_the_former_and_loses_no_page,
     CHECK_HAS(why, "No space left");
     CHECK_HAS(vm_log(vm), "could not be written");
     counts_beyond(vm, pace + 5);
-    take_behind(vm, "Diff", "s"); /* with the pages of the one that failed */
+    snap_behind(vm, "Diff", "s"); /* with the pages of the one that failed */
     pace = pace_of(vm);
-    is_done(vm);
+    snap_is_written(vm);
     counts_beyond(snap_revive("s", ""), pace);
 }
 
@@ -106,7 +73,7 @@ E2E(a_monitor_that_ends_waits_for_its_snapshot, TINY)
     struct vm *vm = vm_new(NULL);
     vm_boot(vm, bare_guest(BARE_ECHO), "");
     vm_expect(vm, "M\n");
-    take_behind(vm, "Full", "s");
+    snap_behind(vm, "Full", "s");
     vm_type(vm, "q");
     vm_exits(vm, 0);
     CHECK_INT(access(e2e_path("s.state"), F_OK), 0);
@@ -133,12 +100,12 @@ E2E(a_monitor_that_is_killed_leaves_a_whole_snapshot_behind_its_writer, TINY)
 {
     struct vm *vm = pacing("", NULL);
     unsigned long before = pace_of(vm);
-    take_behind(vm, "Full", "s");
-    is_done(vm);
+    snap_behind(vm, "Full", "s");
+    snap_is_written(vm);
     for (int i = 0; i < 5; i++) {
         vm = i ? snap_revive("s", "") : vm;
         before = counts_beyond(vm, before);
-        take_behind(vm, "Full", "s"); /* onto the one it runs from */
+        snap_behind(vm, "Full", "s"); /* onto the one it runs from */
         monitor_end(&vm->monitor);
         nobody_writes();
     }

@@ -211,11 +211,7 @@ static void is_kept_behind_its_back(const char *more)
 {
     const char *base = new_base(LARGE);
     struct vm *vm = working(base, more);
-    vm_patch(vm, "/vm", "{\"state\":\"Paused\"}");
-    vm_put(vm, "/snapshot/create",
-           "{\"background\":true,\"snapshot_path\":\"%s\",\"mem_file_path\":\"%s\"}",
-           e2e_path("s.state"), e2e_path("s.mem"));
-    snap_resume(vm);
+    snap_behind(vm, "Full", "s");
     vm_expect(vm, "BLK ok");
     vm_exits(vm, 0); /* waits for its writer */
     CHECK_INT(layers_here(), 1);

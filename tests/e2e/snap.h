@@ -21,4 +21,13 @@ struct vm *snap_revive(const char *name, const char *more);
 /* Lets a paused guest go on. */
 void snap_resume(struct vm *vm);
 
+/* Pauses the guest, has its snapshot written behind its back, and lets it go on. */
+void snap_behind(struct vm *vm, const char *type, const char *name);
+
+/* Waits for what becomes of it: the state that the monitor reports, and the reason of a failure. */
+const char *snap_outcome(struct vm *vm, const char **why);
+
+/* Waits until it is written; a failure ends the test. */
+void snap_is_written(struct vm *vm);
+
 #endif
