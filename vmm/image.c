@@ -29,6 +29,12 @@ struct committing {
     struct new_file output;
 };
 
+/* There is always something to make room for: layer_open takes no drive of size 0. */
+static uint8_t *make_zeros(uint64_t len)
+{
+    return calloc(1, MAX(len, 1u));
+}
+
 /* ---- what goes in ---------------------------------------------------------------------------- */
 
 static int open_base(struct committing *c, uint64_t *hash, struct err *e)
@@ -84,10 +90,10 @@ static int open_layers(struct committing *c, uint64_t hash, struct err *e)
 
 static int read_owners(struct committing *c, struct err *e)
 {
-    uint8_t *bits = malloc(layer_bits_size(c->size));
+    uint8_t *bits = make_zeros(layer_bits_size(c->size));
     int rc = 0;
 
-    c->owner = calloc(1, layer_blocks(c->size));
+    c->owner = make_zeros(layer_blocks(c->size));
     c->chunk = malloc(CHUNK);
     if (!bits || !c->owner || !c->chunk)
         rc = err_set(e, -ENOMEM, "%s", err_os(-ENOMEM));
@@ -208,7 +214,7 @@ static int write_layer(struct committing *c, struct err *e)
     head.id = last->id;
     if (!last->complete) /* its file may yet become another one */
         rc = layer_id_make(&head.id);
-    bits = calloc(1, layer_bits_size(c->size));
+    bits = make_zeros(layer_bits_size(c->size));
     if (!bits)
         rc = -ENOMEM;
     for (uint64_t block = 0; block < layer_blocks(c->size) && rc == 0; block++) {
@@ -278,7 +284,7 @@ int image_info(const char *path, struct image_info *info, struct err *e)
     *info = (struct image_info){.head = layer.head};
     if (fstat(layer.file.fd, &st) == 0)
         info->on_disk = (uint64_t)st.st_blocks * 512;
-    bits = malloc(layer_bits_size(layer.head.size));
+    bits = make_zeros(layer_bits_size(layer.head.size));
     rc = bits ? layer_read_bits(&layer, bits) : -ENOMEM;
     if (rc)
         err_set(e, rc, "Cannot read %s: %s", path, err_os(rc));

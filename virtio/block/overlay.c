@@ -95,7 +95,7 @@ static int add_layers(struct overlay *overlay, const struct blk_overlay_config *
                       struct err *e)
 {
     struct layer_id topmost = {{config->topmost[0], config->topmost[1]}}, found;
-    uint8_t *bits;
+    uint8_t *bits = NULL;
     int rc = 0;
 
     if (config->layer_count > 0) {
