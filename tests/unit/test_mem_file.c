@@ -162,6 +162,25 @@ static void test_new_file_overwrites_leftover_of_dead_process(void **state)
     expect_no_leftover("d");
 }
 
+static void test_new_file_is_refused_while_another_writes_one_in_the_same_place(void **state)
+{
+    struct new_file file, other;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(new_file_open(&file, at("shared"), &e), 0);
+    assert_int_equal(new_file_write(&file, "first", 5, 0, &e), 0);
+    assert_int_equal(new_file_open(&other, at("shared"), &e), -EBUSY);
+    assert_string_equal(e.text, "Another process is writing it at this moment.");
+    assert_int_equal(new_file_commit(&file, &e), 0);
+    assert_int_equal(new_file_open(&other, at("shared"), &e), 0);
+    new_file_close(&file);
+    assert_int_equal(new_file_write(&other, "second", 6, 0, &e), 0);
+    assert_int_equal(new_file_commit(&other, &e), 0);
+    new_file_close(&other);
+    expect_file("shared", "second");
+}
+
 static void test_new_file_in_place_of_what_is_no_file_is_refused(void **state)
 {
     struct new_file file;
@@ -432,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_new_file_replaces_what_link_leads_to),
         cmocka_unit_test(test_new_file_has_mode_of_old_one_or_that_of_any_new_file),
         cmocka_unit_test(test_new_file_overwrites_leftover_of_dead_process),
+        cmocka_unit_test(test_new_file_is_refused_while_another_writes_one_in_the_same_place),
         cmocka_unit_test(test_new_file_in_place_of_what_is_no_file_is_refused),
         cmocka_unit_test(test_new_file_beyond_limit_names_path_and_leaves_old_one),
         cmocka_unit_test(test_memory_file_has_what_was_written_and_holes_elsewhere),

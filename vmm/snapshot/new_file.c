@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -56,6 +57,43 @@ static int check_old(const char *path, mode_t *mode)
     return S_ISREG(st.st_mode) ? 0 : -EINVAL;
 }
 
+static bool is_still_at(int fd, const char *path)
+{
+    struct stat ours, there;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+           ours.st_dev == there.st_dev;
+}
+
+/*
+ * Two that replace one file at once would write into each other's: the one beside is its writer's
+ * alone, until the last descriptor of it is closed. A lock that comes after the former writer's
+ * rename is on a file with another name by then, and the next one is tried. flock(2), since loads
+ * take the other kind; a file system without it keeps nobody out.
+ */
+static int open_alone(const char *beside)
+{
+    for (int tries = 0; tries < 8; tries++) {
+        int fd = open(beside, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666), rc;
+
+        if (fd < 0)
+            return -errno;
+        rc = flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+        if (rc != -EWOULDBLOCK && is_still_at(fd, beside)) {
+            if (ftruncate(fd, 0) == 0)
+                return fd;
+            rc = -errno;
+            unlink(beside);
+            close(fd);
+            return rc;
+        }
+        close(fd);
+        if (rc == -EWOULDBLOCK)
+            break;
+    }
+    return -EBUSY;
+}
+
 static int open_beside(struct new_file *file, const char *path)
 {
     mode_t mode;
@@ -73,12 +111,12 @@ static int open_beside(struct new_file *file, const char *path)
         file->beside = NULL;
         return -ENOMEM;
     }
-    file->fd = open(file->beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    file->fd = open_alone(file->beside);
     if (file->fd >= 0 && mode)
         (void)fchmod(file->fd, mode); /* refused where the leftover is another user's */
     if (file->fd >= 0)
         return 0;
-    rc = -errno;
+    rc = file->fd;
     free(file->beside); /* not ours to remove */
     file->beside = NULL;
     return rc;
@@ -102,6 +140,8 @@ int new_file_open(struct new_file *file, const char *path, struct err *e)
     if (rc == 0)
         return 0;
     new_file_close(file);
+    if (rc == -EBUSY)
+        return err_set(e, rc, "Another process is writing it at this moment.");
     return err_set(e, rc, "%s", err_os(rc));
 }
 

@@ -8,8 +8,9 @@
  * that is a symbolic link stays one: what it leads to is replaced. What is left behind by a
  * process that died has the name with NEW_FILE_SUFFIX, and is overwritten by the next.
  *
- * Blocking calls, by the loop thread while nothing runs, or by a forked process. No lock: two
- * processes that replace one file at once are their caller's mistake.
+ * Of two processes that replace one file at once, the second is refused.
+ *
+ * Blocking calls, by the loop thread while nothing runs, or by a forked process.
  */
 #ifndef MAYFLY_SNAPSHOT_NEW_FILE_H
 #define MAYFLY_SNAPSHOT_NEW_FILE_H
@@ -26,8 +27,9 @@ struct new_file {
     bool lazy;      /* set by who does not need it on the disk: nothing is flushed */
 };
 
-/* Creates the file beside `path`. Something there that is not a regular file is refused. The
- * sentence is only the system's: callers say what the file is. */
+/* Creates the file beside `path`. Something there that is not a regular file is refused, and
+ * (-EBUSY) one that another process is replacing. The sentence is only the system's: callers say
+ * what the file is. */
 int new_file_open(struct new_file *file, const char *path, struct err *e) __must_check;
 
 /* Opens the file that is at `path`, to be written to in place: nothing of the above holds for it.

@@ -138,6 +138,22 @@ static bool is_one_file(const struct snapshot_writer *w)
            (stat(w->state.path, &state) == 0 && is_same(&mem, &state));
 }
 
+/* Whether the one that is in the way of the memory's new file is the state's. */
+static bool is_in_own_way(const struct snapshot_writer *w)
+{
+    char *mem = new_file_resolve(w->job.files.mem_path), *beside = NULL;
+    struct stat there, state;
+    bool same;
+
+    if (mem && asprintf(&beside, "%s" NEW_FILE_SUFFIX, mem) < 0)
+        beside = NULL;
+    same = beside && stat(beside, &there) == 0 && fstat(w->state.fd, &state) == 0 &&
+           is_same(&there, &state);
+    free(beside);
+    free(mem);
+    return same;
+}
+
 static int open_files(struct snapshot_writer *w, struct err *e)
 {
     int rc;
@@ -145,7 +161,7 @@ static int open_files(struct snapshot_writer *w, struct err *e)
     if (new_file_open(&w->state, w->job.files.state_path, e))
         return err_prefix(e, "Cannot perform open on the snapshot backing file: ");
     rc = open_mem(w, e);
-    if (rc == 0 && is_one_file(w))
+    if ((rc == 0 && is_one_file(w)) || (rc == -EBUSY && is_in_own_way(w)))
         rc = err_set(e, -EINVAL, "The state and the memory cannot be one file.");
     return rc;
 }
