@@ -195,8 +195,9 @@ static unsigned count_own_files(int pid)
     const char *names = names_in(text_format("/proc/%d/fd", pid));
     for (const char *at = names; *at; at = strchr(at, ' ') + 1) {
         int fd = atoi(at);
-        const char *target = proc_link(pid, text_format("fd/%d", fd));
-        if (fd < 3)
+        char target[256] = "";
+        ssize_t len = readlink(text_format("/proc/%d/fd/%d", pid, fd), target, sizeof(target) - 1);
+        if (fd < 3 || len < 0) /* a connection of ours may have been closed meanwhile */
             continue;
         n++;
         if (strncmp(target, "anon_inode:", 11) != 0 && strncmp(target, "socket:", 7) != 0 &&
