@@ -42,6 +42,13 @@ char *new_file_resolve(const char *path)
     return joined;
 }
 
+char *new_file_beside(const char *path)
+{
+    char *beside;
+
+    return asprintf(&beside, "%s" NEW_FILE_SUFFIX, path) < 0 ? NULL : beside;
+}
+
 /* A device or a FIFO must not become a file by a rename over it. *mode: who may do what with the
  * old one; 0 = there is none. */
 static int check_old(const char *path, mode_t *mode)
@@ -107,10 +114,9 @@ static int open_beside(struct new_file *file, const char *path)
     rc = check_old(file->path, &mode);
     if (rc)
         return rc;
-    if (asprintf(&file->beside, "%s" NEW_FILE_SUFFIX, file->path) < 0) {
-        file->beside = NULL;
+    file->beside = new_file_beside(file->path);
+    if (!file->beside)
         return -ENOMEM;
-    }
     file->fd = open_alone(file->beside);
     if (file->fd >= 0 && mode)
         (void)fchmod(file->fd, mode); /* refused where the leftover is another user's */

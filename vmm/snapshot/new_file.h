@@ -39,6 +39,10 @@ int new_file_open_in_place(struct new_file *file, const char *path, struct err *
 /* Where `path` leads if it is a link, and else itself. malloc'ed; NULL and errno. */
 char *new_file_resolve(const char *path) __must_check;
 
+/* Where the new file is meanwhile, of one at `path`, which is no link. malloc'ed; NULL without
+ * memory. */
+char *new_file_beside(const char *path) __must_check;
+
 /* Makes the file `size` bytes long. A limit on sizes is an error (-EFBIG), here and in
  * new_file_write, and never the signal that ends a process. */
 int new_file_resize(const struct new_file *file, uint64_t size, struct err *e) __must_check;

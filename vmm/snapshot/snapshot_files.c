@@ -62,14 +62,13 @@ char *snapshot_find_state(const struct snapshot_files *files)
 static void sweep(const struct snapshot_files *files)
 {
     char *state = new_file_resolve(files->state_path), *mem = new_file_resolve(files->mem_path);
-    char *beside = NULL, *name = state ? name_for_file(state, files->mem_path) : NULL;
+    char *beside = mem ? new_file_beside(mem) : NULL;
+    char *name = state ? name_for_file(state, files->mem_path) : NULL;
 
     if (name)
         (void)rename(name, state);
     free(name);
-    name = NULL;
-    if (state && mem && asprintf(&beside, "%s" NEW_FILE_SUFFIX, mem) >= 0)
-        name = name_for_file(state, beside);
+    name = state && beside ? name_for_file(state, beside) : NULL;
     if (name)
         (void)unlink(name);
     free(name);
@@ -141,14 +140,12 @@ static bool is_one_file(const struct snapshot_writer *w)
 /* Whether the one that is in the way of the memory's new file is the state's. */
 static bool is_in_own_way(const struct snapshot_writer *w)
 {
-    char *mem = new_file_resolve(w->job.files.mem_path), *beside = NULL;
+    char *mem = new_file_resolve(w->job.files.mem_path);
+    char *beside = mem ? new_file_beside(mem) : NULL;
     struct stat there, state;
-    bool same;
+    bool same = beside && stat(beside, &there) == 0 && fstat(w->state.fd, &state) == 0 &&
+                is_same(&there, &state);
 
-    if (mem && asprintf(&beside, "%s" NEW_FILE_SUFFIX, mem) < 0)
-        beside = NULL;
-    same = beside && stat(beside, &there) == 0 && fstat(w->state.fd, &state) == 0 &&
-           is_same(&there, &state);
     free(beside);
     free(mem);
     return same;
