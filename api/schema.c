@@ -3,6 +3,7 @@
 #include "api/schema.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -183,4 +184,25 @@ int schema_read(struct json_cursor *c, const struct schema *schema, void *out)
     ret = kind == JSON_KIND_OBJECT ? read_object(c, schema, out) : read_array(c, schema, out);
     left = json_leave(c);
     return ret < 0 ? ret : left;
+}
+
+int schema_read_list(struct json_cursor *c, const struct schema *schema, const void *blank,
+                     size_t size, void **list, size_t *count)
+{
+    if (json_enter_array(c, "a sequence") < 0)
+        return -EINVAL;
+    while (json_next_element(c) > 0) {
+        char *more = reallocarray(*list, *count + 1, size), *last;
+
+        if (!more) {
+            json_fail(c, "out of memory");
+            break;
+        }
+        *list = more;
+        last = more + (*count)++ * size;
+        memcpy(last, blank, size);
+        if (schema_read(c, schema, last))
+            break;
+    }
+    return json_leave(c);
 }

@@ -73,6 +73,14 @@ struct schema {
  */
 int schema_read(struct json_cursor *c, const struct schema *schema, void *out) __must_check;
 
+/*
+ * Reads an array of such structs, of `size` bytes each, behind the *count that the malloc'ed *list
+ * has; each begins as `blank`. After an error the last one is half filled, and counted: what it
+ * owns is its owner's to free. The same errors.
+ */
+int schema_read_list(struct json_cursor *c, const struct schema *schema, const void *blank,
+                     size_t size, void **list, size_t *count) __must_check;
+
 /* Reads one string that is to be a C string: with a NUL character in it, it is refused. *at lies in
  * the cursor's memory. The same errors. */
 int schema_read_string(struct json_cursor *c, const char *expected, char **at) __must_check;

@@ -33,24 +33,13 @@ const struct schema fork_child_schema =
 
 static int read_children(struct json_cursor *c, void *member)
 {
+    static const struct fork_child_body blank = {.resume = true};
     struct snapshot_fork_body *body = container_of(member, struct snapshot_fork_body, child);
+    void *list = body->child;
+    int ret = schema_read_list(c, &fork_child_schema, &blank, sizeof(blank), &list, &body->count);
 
-    if (json_enter_array(c, "a sequence") < 0)
-        return -EINVAL;
-    while (json_next_element(c) > 0) {
-        struct fork_child_body *more = reallocarray(body->child, body->count + 1, sizeof(*more));
-
-        if (!more) {
-            json_fail(c, "out of memory");
-            break;
-        }
-        body->child = more;
-        more[body->count] = (struct fork_child_body){.resume = true};
-        /* Counted first: what it owns is freed even when it is read halfway. */
-        if (schema_read(c, &fork_child_schema, &more[body->count++]))
-            break;
-    }
-    return json_leave(c);
+    body->child = list;
+    return ret;
 }
 
 static const struct schema_member fork_members[] = {

@@ -2,9 +2,7 @@
 /* overrides.c: see overrides.h. */
 #include "api/snapshots/overrides.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const struct schema_member net_override_members[] = {
     {"iface_id", SCHEMA_STRING, SCHEMA_REQUIRED, SCHEMA_AT(struct net_override, id)},
@@ -35,58 +33,39 @@ static const struct schema_member pmem_override_members[] = {
 const struct schema pmem_override_schema =
     SCHEMA("struct PmemOverride", pmem_override_members, .lets_unknown = false);
 
-/* Reads an array of objects into a malloc'ed array of structs of `size` bytes, adding to what is
- * there. */
-static int read_objects(struct json_cursor *c, const struct schema *schema, size_t size,
-                        void **objects, size_t *count)
-{
-    if (json_enter_array(c, "a sequence") < 0)
-        return -EINVAL;
-    while (json_next_element(c) > 0) {
-        uint8_t *more = reallocarray(*objects, *count + 1, size);
-
-        if (!more) {
-            json_fail(c, "out of memory");
-            break;
-        }
-        *objects = more;
-        memset(more + *count * size, 0, size);
-        if (schema_read(c, schema, more + *count * size))
-            break;
-        (*count)++;
-    }
-    return json_leave(c);
-}
-
 int overrides_read_net(struct json_cursor *c, void *member)
 {
+    static const struct net_override blank;
     struct overrides_body *body = member;
-    void *objects = body->net;
-    int ret = read_objects(c, &net_override_schema, sizeof(*body->net), &objects, &body->net_count);
+    void *list = body->net;
+    int ret =
+        schema_read_list(c, &net_override_schema, &blank, sizeof(blank), &list, &body->net_count);
 
-    body->net = objects;
+    body->net = list;
     return ret;
 }
 
 int overrides_read_drives(struct json_cursor *c, void *member)
 {
+    static const struct drive_override blank;
     struct overrides_body *body = member;
-    void *objects = body->drive;
-    int ret =
-        read_objects(c, &drive_override_schema, sizeof(*body->drive), &objects, &body->drive_count);
+    void *list = body->drive;
+    int ret = schema_read_list(c, &drive_override_schema, &blank, sizeof(blank), &list,
+                               &body->drive_count);
 
-    body->drive = objects;
+    body->drive = list;
     return ret;
 }
 
 int overrides_read_pmem(struct json_cursor *c, void *member)
 {
+    static const struct pmem_override blank;
     struct overrides_body *body = member;
-    void *objects = body->pmem;
+    void *list = body->pmem;
     int ret =
-        read_objects(c, &pmem_override_schema, sizeof(*body->pmem), &objects, &body->pmem_count);
+        schema_read_list(c, &pmem_override_schema, &blank, sizeof(blank), &list, &body->pmem_count);
 
-    body->pmem = objects;
+    body->pmem = list;
     return ret;
 }
 
